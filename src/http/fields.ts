@@ -1,0 +1,208 @@
+/**
+ * Field sections (RFC 9110 §5, §6.3): header fields and trailers as positions in bytes, never as strings.
+ * The same for every HTTP version: HTTP/1.1 points into what was received, HPACK and QPACK will point into
+ * what they decoded. Fields that the edge adds point into its own memory (any part of the same arena).
+ */
+
+import { assert } from '../base/assert.ts';
+
+/** Fields that one section may hold; more is answered 431 (or a stream error). Our own choice. */
+export const FIELDS_MAX = 128;
+
+/** Ids of the field names that the edge acts upon; 0 is any other name. Order is free; names are in FIELD_NAMES. */
+export const F_OTHER = 0;
+export const F_HOST = 1;
+export const F_CONNECTION = 2;
+export const F_KEEP_ALIVE = 3;
+export const F_PROXY_CONNECTION = 4;
+export const F_TE = 5;
+export const F_TRAILER = 6;
+export const F_TRANSFER_ENCODING = 7;
+export const F_UPGRADE = 8;
+export const F_CONTENT_LENGTH = 9;
+export const F_EXPECT = 10;
+export const F_DATE = 11;
+export const F_SERVER = 12;
+export const F_VIA = 13;
+export const F_FORWARDED = 14;
+export const F_X_FORWARDED_FOR = 15;
+export const F_X_FORWARDED_PROTO = 16;
+export const F_X_FORWARDED_HOST = 17;
+export const F_X_REAL_IP = 18;
+export const F_X_REQUEST_ID = 19;
+export const F_HTTP2_SETTINGS = 20;
+export const F_RANGE = 21;
+export const F_IF_RANGE = 22;
+export const F_IF_MATCH = 23;
+export const F_IF_NONE_MATCH = 24;
+export const F_IF_MODIFIED_SINCE = 25;
+export const F_IF_UNMODIFIED_SINCE = 26;
+export const F_ACCEPT_ENCODING = 27;
+export const F_CONTENT_TYPE = 28;
+export const F_CONTENT_ENCODING = 29;
+export const F_LAST_MODIFIED = 30;
+export const F_ETAG = 31;
+export const F_ACCEPT_RANGES = 32;
+export const F_CONTENT_RANGE = 33;
+export const F_VARY = 34;
+export const F_LOCATION = 35;
+export const F_ALLOW = 36;
+export const F_RETRY_AFTER = 37;
+export const F_SEC_WEBSOCKET_KEY = 38;
+export const F_SEC_WEBSOCKET_ACCEPT = 39;
+export const F_SEC_WEBSOCKET_VERSION = 40;
+export const F_PROXY_AUTHENTICATE = 41;
+export const F_PROXY_AUTHORIZATION = 42;
+export const F_USER_AGENT = 43;
+export const F_REFERER = 44;
+export const F_COOKIE = 45;
+export const F_CACHE_CONTROL = 46;
+export const F_X_FORWARDED_PORT = 47;
+
+/** Name of each id, in the spelling that the edge writes; index = id. */
+export const FIELD_NAMES: readonly string[] = [
+  '',
+  'Host',
+  'Connection',
+  'Keep-Alive',
+  'Proxy-Connection',
+  'TE',
+  'Trailer',
+  'Transfer-Encoding',
+  'Upgrade',
+  'Content-Length',
+  'Expect',
+  'Date',
+  'Server',
+  'Via',
+  'Forwarded',
+  'X-Forwarded-For',
+  'X-Forwarded-Proto',
+  'X-Forwarded-Host',
+  'X-Real-IP',
+  'X-Request-ID',
+  'HTTP2-Settings',
+  'Range',
+  'If-Range',
+  'If-Match',
+  'If-None-Match',
+  'If-Modified-Since',
+  'If-Unmodified-Since',
+  'Accept-Encoding',
+  'Content-Type',
+  'Content-Encoding',
+  'Last-Modified',
+  'ETag',
+  'Accept-Ranges',
+  'Content-Range',
+  'Vary',
+  'Location',
+  'Allow',
+  'Retry-After',
+  'Sec-WebSocket-Key',
+  'Sec-WebSocket-Accept',
+  'Sec-WebSocket-Version',
+  'Proxy-Authenticate',
+  'Proxy-Authorization',
+  'User-Agent',
+  'Referer',
+  'Cookie',
+  'Cache-Control',
+  'X-Forwarded-Port',
+];
+
+/** Int32 words of one field in `FieldSection.table`: name offset, name length, value offset, value length, id. */
+export const FIELD_WORDS = 5;
+/** In the id word: the field is removed and is not written. */
+export const F_REMOVED = -1;
+
+export class FieldSection {
+  /** What the offsets count in: the arena, or (trailers) memory of the decoder. */
+  bytes: Uint8Array;
+  readonly table: Int32Array;
+  count: number;
+
+  constructor(bytes: Uint8Array) {
+    this.bytes = bytes;
+    this.table = new Int32Array(FIELDS_MAX * FIELD_WORDS);
+    this.count = 0;
+  }
+
+  clear(): void {
+    this.count = 0;
+  }
+
+  /** Appends a field; false when the section is full. */
+  add(nameOffset: number, nameLength: number, valueOffset: number, valueLength: number, id: number): boolean {
+    const count = this.count;
+    if (count === FIELDS_MAX) return false;
+    const at = count * FIELD_WORDS;
+    const table = this.table;
+    table[at] = nameOffset;
+    table[at + 1] = nameLength;
+    table[at + 2] = valueOffset;
+    table[at + 3] = valueLength;
+    table[at + 4] = id;
+    this.count = count + 1;
+    return true;
+  }
+
+  nameOffset(index: number): number {
+    return this.table[index * FIELD_WORDS];
+  }
+  nameLength(index: number): number {
+    return this.table[index * FIELD_WORDS + 1];
+  }
+  valueOffset(index: number): number {
+    return this.table[index * FIELD_WORDS + 2];
+  }
+  valueLength(index: number): number {
+    return this.table[index * FIELD_WORDS + 3];
+  }
+  /** One of the F_ ids; F_REMOVED when removed. */
+  id(index: number): number {
+    return this.table[index * FIELD_WORDS + 4];
+  }
+
+  remove(index: number): void {
+    this.table[index * FIELD_WORDS + 4] = F_REMOVED;
+  }
+
+  /** Index of the first field with this id at or after `from`, or -1. */
+  find(id: number, from: number): number {
+    const table = this.table;
+    for (let index = from, end = this.count; index < end; index++) {
+      if (table[index * FIELD_WORDS + 4] === id) return index;
+    }
+    return -1;
+  }
+
+  removeAll(id: number): void {
+    for (let index = this.find(id, 0); index >= 0; index = this.find(id, index + 1)) this.remove(index);
+  }
+
+  /** The bytes that fields from index 0 point to have moved by `delta` (a head that grew into another buffer). */
+  rebase(delta: number): void {
+    const table = this.table;
+    for (let index = 0; index < this.count; index++) {
+      table[index * FIELD_WORDS] += delta;
+      table[index * FIELD_WORDS + 2] += delta;
+    }
+  }
+
+  /** A value as text (Latin-1). Allocates: for policy and logs, not for every request. */
+  valueText(index: number): string {
+    assert(index >= 0 && index < this.count, 'field index out of range');
+    return latin1(this.bytes, this.valueOffset(index), this.valueLength(index));
+  }
+
+  nameText(index: number): string {
+    assert(index >= 0 && index < this.count, 'field index out of range');
+    return latin1(this.bytes, this.nameOffset(index), this.nameLength(index));
+  }
+}
+
+/** Bytes as a Latin-1 string. */
+export function latin1(bytes: Uint8Array, offset: number, length: number): string {
+  return Buffer.from(bytes.buffer, bytes.byteOffset + offset, length).latin1Slice(0, length);
+}

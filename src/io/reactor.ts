@@ -1,0 +1,180 @@
+/**
+ * The reactor: the one interface between the edge and the operating system's sockets, files and clock.
+ * Three backends implement it with the same behaviour, held to it by tests/contract: io_uring (uring.ts),
+ * epoll (epoll.ts) and a simulated network with virtual time (sim.ts).
+ *
+ * Rules that every backend keeps:
+ * - No handler is ever called from inside a method of this interface; events come only from `turn()`.
+ * - Handles carry slot and generation: an operation on a handle that is closed is ignored (and releases
+ *   the buffer that it was given); no event comes for it but its `onClose`.
+ * - A socket's events come in order. `onClose` is the last one, exactly once for each handle.
+ * - Nothing here throws on what a peer or the kernel does; results are values (`-errno`).
+ */
+
+import type { Timer, TimerWheel } from '../base/timer-wheel.ts';
+import type { SocketAddress } from '../sys/sockaddr.ts';
+import type { BufferId, BufferPool } from './buffer-pool.ts';
+
+export type { Timer, TimerWheel };
+
+/** A socket or listener: slot in the low 20 bits, generation above; always > 0. */
+export type Handle = number;
+
+/** A directory that file operations start from, or an open file; always > 0. */
+export type FileHandle = number;
+
+/** Returned by a file operation whose result will come to the handler. Not an errno. */
+export const PENDING = -0x10000;
+
+/** What owns a connected (or connecting) socket. */
+export interface SocketHandler {
+  /** The result of `connect`: 0, or -errno, after which the handle is already closed but for `onClose`. */
+  onConnect(handle: Handle, errno: number): void;
+  /** `length` > 0 bytes at arena offset `offset`, inside `buffer`, one reference of which is now the handler's. */
+  onReceive(handle: Handle, buffer: BufferId, offset: number, length: number): void;
+  /** No more bytes will come: the peer's FIN (errno 0) or a failure (-errno). The socket is still to be closed. */
+  onReceiveEnd(handle: Handle, errno: number): void;
+  /**
+   * A segment with a tag other than 0 has left: `result` is its whole length, less if a file ended early,
+   * or -errno. After a failure all later segments of the socket fail with it, each with its own call.
+   */
+  onSend(handle: Handle, tag: number, result: number): void;
+  /** The descriptor is closed and nothing is in flight any more. */
+  onClose(handle: Handle): void;
+}
+
+export interface ListenerHandler {
+  /** A new connection; its handler must be set with `adopt` before this returns, or the socket is closed. */
+  onAccept(listener: Handle, handle: Handle): void;
+  /** Accepting failed (EMFILE, ENFILE, ENOBUFS, ENOMEM …) and is paused: `acceptResume` tries again. */
+  onAcceptError(listener: Handle, errno: number): void;
+}
+
+export interface FileHandler {
+  /** The end of an `openFile` that was PENDING: a FileHandle, or -errno. */
+  onOpen(tag: number, file: number): void;
+  /** The end of a `readFile` that was PENDING: bytes read (0 at the file's end), or -errno. */
+  onRead(tag: number, result: number): void;
+}
+
+/** What a file is; anything that is neither is refused by `openFile` with -EACCES. */
+export const REGULAR = 1;
+export const DIRECTORY = 2;
+export type FileKind = typeof REGULAR | typeof DIRECTORY;
+
+export interface ListenOptions {
+  /** Length of the kernel's queue of connections that are not accepted yet. */
+  readonly backlog: number;
+  readonly reusePort: boolean;
+  /** Permission bits of a Unix socket's file. */
+  readonly unixMode?: number;
+}
+
+/** Counters since the start, and gauges; plain numbers, cheap to keep and to read. */
+export interface ReactorCounters {
+  turns: number;
+  accepted: number;
+  acceptErrors: number;
+  connected: number;
+  /** Handles of sockets and listeners that are not free. */
+  handlesOpen: number;
+  /** Times a receive had to wait because no buffer was free. */
+  bufferStarvations: number;
+  bytesReceived: number;
+  bytesSent: number;
+}
+
+export interface Reactor {
+  readonly name: 'io_uring' | 'epoll' | 'sim';
+  readonly pool: BufferPool;
+  readonly timers: TimerWheel;
+  readonly counters: ReactorCounters;
+  /** Monotonic milliseconds, an integer, constant within a turn. */
+  readonly nowMs: number;
+  /** Wall-clock milliseconds since 1970, constant within a turn. */
+  readonly wallMs: number;
+
+  /** Opens a listening socket and starts to accept. Returns a Handle or -errno. Set-up only. */
+  listen(address: SocketAddress, options: ListenOptions, handler: ListenerHandler): Handle;
+  /** The address that a listener is bound to (with the port that the kernel chose). */
+  localAddress(handle: Handle): SocketAddress;
+  acceptPause(listener: Handle): void;
+  acceptResume(listener: Handle): void;
+
+  /** Gives a socket its handler, at once after accept or when it changes hands. */
+  adopt(handle: Handle, handler: SocketHandler): void;
+  /** Starts a connection. Returns a Handle or -errno (EMFILE, …) at once. Bounding its time is the caller's. */
+  connect(address: SocketAddress, handler: SocketHandler): Handle;
+  /** Who is at the other end. A Unix peer has an empty address. Allocates: once a connection, not once a request. */
+  peerAddress(handle: Handle): SocketAddress;
+
+  /** Delivers whatever comes, in medium buffers, until `receiveStop`, the end, or `close`. */
+  receiveStart(handle: Handle): void;
+  /** Delivers one large buffer's worth at most, then stops by itself. For bulk: the caller asks again when it wants more. */
+  receiveOnce(handle: Handle): void;
+  /**
+   * Stops delivering. What was already taken from the kernel still comes (at most about 512 KiB);
+   * a later start waits for it. The peer's end is not reported while receiving is stopped.
+   */
+  receiveStop(handle: Handle): void;
+
+  /**
+   * Queues a segment after those already queued. One reference of `buffer` passes to the reactor, which
+   * releases it when the segment has left or failed. Segments queued in one turn leave together. A `tag`
+   * other than 0 asks for `onSend`.
+   */
+  send(handle: Handle, buffer: BufferId, offset: number, length: number, tag: number): void;
+  /** Queues `length` bytes of `file` from `fileOffset`. The file stays the caller's, and open until `onSend`; `tag` is not 0. */
+  sendFile(handle: Handle, file: FileHandle, fileOffset: number, length: number, tag: number): void;
+  /** Bytes queued that the kernel has not taken yet. */
+  sendQueuedBytes(handle: Handle): number;
+  /** Sends FIN when all that is queued has left. */
+  shutdownSend(handle: Handle): void;
+
+  /**
+   * Closes at once; what is queued and unsent is dropped and its buffers are released. `abortive` makes
+   * the peer see a reset rather than an end. Only `onClose` follows.
+   */
+  close(handle: Handle, abortive: boolean): void;
+
+  /** Opens a directory to serve from, or a single file's directory. Blocking: set-up only. FileHandle or -errno. */
+  openRoot(path: string): FileHandle;
+  /**
+   * Opens the file at a relative path beneath `root` for reading; symbolic links and `..` that leave the root
+   * fail with -EXDEV. The path is `pathLength` bytes at arena offset `pathOffset`, followed by a NUL. Empty
+   * means the root itself. Returns a FileHandle, -errno, or PENDING.
+   */
+  openFile(
+    root: FileHandle,
+    pathOffset: number,
+    pathLength: number,
+    handler: FileHandler,
+    tag: number,
+  ): number;
+  fileKind(file: FileHandle): FileKind;
+  /** Bytes at the time it was opened. */
+  fileSize(file: FileHandle): number;
+  /** Modification time, milliseconds since 1970, with a fraction. */
+  fileModifiedMs(file: FileHandle): number;
+  fileInode(file: FileHandle): number;
+  /** Reads into the arena at `offset`. Returns bytes read (0 at the end), -errno, or PENDING; fewer bytes than asked are possible. */
+  readFile(
+    file: FileHandle,
+    fileOffset: number,
+    offset: number,
+    length: number,
+    handler: FileHandler,
+    tag: number,
+  ): number;
+  /** Closes a root or a file. A PENDING operation on it still ends. */
+  closeFile(file: FileHandle): void;
+
+  /**
+   * One turn: submits what is queued, waits at most `waitMsMax` (0: not at all) for something to happen,
+   * delivers completions and due timers. Returns true when Node's own event loop has work (a signal, a
+   * timer, a descriptor), so that the caller yields to it; always false in the simulator.
+   */
+  turn(waitMsMax: number): boolean;
+  /** Releases everything. No handler is called. */
+  destroy(): void;
+}
