@@ -44,6 +44,14 @@ export interface ResponseTarget {
   sendData(buffer: BufferId, offset: number, length: number): void;
   /** Content from a file, which stays open until `onFileSent`. One at a time. */
   sendFile(file: FileHandle, fileOffset: number, length: number): void;
+  /**
+   * What was sent so far leaves now. Call it when content doesn't follow a head at once (a read that is
+   * PENDING, a backend that hasn't sent any); `sendEnd` and `sendFile` imply it.
+   */
+  flush(): void;
+  /** Stops the client's sending; what is on its way still comes. */
+  pauseRequest(): void;
+  resumeRequest(): void;
   /** Bytes of this exchange that the client has not taken; above SEND_HIGH_BYTES the responder waits for `onWritable`. */
   sendQueuedBytes(): number;
   /** The response is complete; the target is not to be used any more. */

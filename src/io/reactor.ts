@@ -128,6 +128,11 @@ export interface Reactor {
   sendFile(handle: Handle, file: FileHandle, fileOffset: number, length: number, tag: number): void;
   /** Bytes queued that the kernel has not taken yet. */
   sendQueuedBytes(handle: Handle): number;
+  /**
+   * Bytes that the peer has acknowledged since the connection began (TCP_INFO's tcpi_bytes_acked), or -1 where
+   * that is unknown (Unix sockets). A system call: for checks once a second, not for each send.
+   */
+  sendAcknowledgedBytes(handle: Handle): number;
   /** Sends FIN when all that is queued has left. */
   shutdownSend(handle: Handle): void;
 

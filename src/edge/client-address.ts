@@ -1,0 +1,28 @@
+/** Who is at the other end of a client's connection, parsed once for each connection. */
+
+import type { SocketAddress } from '../sys/sockaddr.ts';
+import { type AddressWords, parseAddress } from './ip-list.ts';
+
+export class ClientAddress {
+  /** Text of the address: IPv4 dotted, IPv6 without brackets, `unix` for a peer on a Unix socket. */
+  readonly text: string;
+  readonly port: number;
+  /** Null for a peer on a Unix socket, which no address list can match. */
+  readonly words: AddressWords | null;
+
+  constructor(text: string, port: number) {
+    this.text = text;
+    this.port = port;
+    this.words = text === 'unix' ? null : parseAddress(text);
+  }
+
+  static of(address: SocketAddress): ClientAddress {
+    if (address.family === 'unix') return new ClientAddress('unix', 0);
+    return new ClientAddress(unmapped(address.address), address.port);
+  }
+}
+
+/** `::ffff:192.0.2.1` is the IPv4 address that it maps. */
+function unmapped(text: string): string {
+  return text.startsWith('::ffff:') && text.includes('.') ? text.slice(7) : text;
+}

@@ -1,0 +1,453 @@
+/**
+ * One request and its response, whatever protocol carries it. Its phases, in order, are methods here: head
+ * read → routed → admitted → dispatched → responding → finished. What fails in one of them becomes a fault
+ * with its status. An exchange owns its head's buffer and a scratch buffer; a responder owns the rest.
+ *
+ * Pooled: the worker hands one out when a request begins and takes it back when the stream has let go of it.
+ */
+
+import { assert } from '../base/assert.ts';
+import {
+  E_BODY_TOO_LARGE,
+  E_HEAD_TOO_LARGE,
+  E_HOST_MISSING,
+  E_IP_DENIED,
+  E_METHOD_NOT_ALLOWED,
+  E_NO_HOST,
+  E_NO_ROUTE,
+  E_OVERLOAD,
+  E_PATH,
+  E_RATE_LIMIT,
+  E_RESPONSE_TRUNCATED,
+  faultOf,
+} from '../http/fault.ts';
+import { FieldSection } from '../http/fields.ts';
+import {
+  BODY_LENGTH,
+  BODY_NONE,
+  LENGTH_UNKNOWN,
+  M_HEAD,
+  RequestHead,
+  ResponseHead,
+  TARGET_ASTERISK,
+} from '../http/message.ts';
+import { isNormalPath, normalizePath } from '../http/path.ts';
+import { type BufferId, NO_BUFFER } from '../io/buffer-pool.ts';
+import type { FileHandle, Reactor } from '../io/reactor.ts';
+import type { EdgeContext } from './context.ts';
+import { effectiveClient } from './forwarded.ts';
+import { sendAsteriskOptions, sendFault } from './local-response.ts';
+import type { Responder, ResponseTarget } from './responder.ts';
+import type { Route } from './route.ts';
+import { Scratch } from './scratch.ts';
+import type { DownstreamStream } from './stream.ts';
+import type { ClientAddress } from './client-address.ts';
+import type { Generation } from './generation.ts';
+
+/** Not in use: in the worker's free list. */
+export const X_FREE = 0;
+/** The stream is reading the head. */
+export const X_HEAD = 1;
+/** Dispatched; the responder has sent no head yet. */
+export const X_WAITING = 2;
+/** The final response's head is on its way. */
+export const X_RESPONDING = 3;
+/** The response is complete or cut; nothing may be sent any more. */
+export const X_ENDED = 4;
+
+export class Exchange implements ResponseTarget {
+  readonly context: EdgeContext;
+  readonly reactor: Reactor;
+  readonly request: RequestHead;
+  readonly response: ResponseHead;
+  /** Trailers of the request, complete when `onRequestEnd` is called; and of the response, set before `sendEnd`. */
+  requestTrailers: FieldSection;
+  responseTrailers: FieldSection;
+  readonly scratch: Scratch;
+  phase: number;
+  stream: DownstreamStream | null;
+  generation: Generation | null;
+  route: Route | null;
+  responder: Responder | null;
+  /** Whose request it is: the peer, or the address that a trusted proxy vouches for. */
+  client: ClientAddress | null;
+  /** Holds the request head's bytes; one reference is the exchange's. */
+  headBuffer: BufferId;
+  pathOffset: number;
+  pathLength: number;
+  prefixLength: number;
+  requestEnded: boolean;
+  hasContent: boolean;
+  tunnel: boolean;
+  requestBytes: number;
+  responseBytes: number;
+  /** Milliseconds on the reactor's clock. */
+  startMs: number;
+  /** Value of Retry-After in a local answer; 0: none. */
+  retryAfterSecs: number;
+  /** What ended it, 0 when it ended well; for the log. */
+  faultCode: number;
+  /** URL of the backend that answered; for the log. */
+  upstreamName: string;
+  /** Random hexadecimal id, made when first asked for. */
+  requestIdText: string;
+
+  constructor(context: EdgeContext) {
+    const bytes = context.reactor.pool.bytes;
+    this.context = context;
+    this.reactor = context.reactor;
+    this.request = new RequestHead(bytes);
+    this.response = new ResponseHead(bytes);
+    this.requestTrailers = NO_FIELDS;
+    this.responseTrailers = NO_FIELDS;
+    this.scratch = new Scratch(context.reactor.pool);
+    this.phase = X_FREE;
+    this.stream = null;
+    this.generation = null;
+    this.route = null;
+    this.responder = null;
+    this.client = null;
+    this.headBuffer = NO_BUFFER;
+    this.pathOffset = 0;
+    this.pathLength = 0;
+    this.prefixLength = 0;
+    this.requestEnded = false;
+    this.hasContent = true;
+    this.tunnel = false;
+    this.requestBytes = 0;
+    this.responseBytes = 0;
+    this.startMs = 0;
+    this.retryAfterSecs = 0;
+    this.faultCode = 0;
+    this.upstreamName = '';
+    this.requestIdText = '';
+  }
+
+  /** Enters X_HEAD: `stream` begins to read a request of `client`. */
+  begin(stream: DownstreamStream): void {
+    assert(this.phase === X_FREE, 'exchange begun twice');
+    this.request.clear();
+    this.response.clear();
+    this.requestTrailers = NO_FIELDS;
+    this.responseTrailers = NO_FIELDS;
+    this.phase = X_HEAD;
+    this.stream = stream;
+    this.generation = this.context.enterGeneration();
+    this.route = null;
+    this.responder = null;
+    this.client = stream.client;
+    this.requestEnded = false;
+    this.hasContent = true;
+    this.tunnel = false;
+    this.requestBytes = 0;
+    this.responseBytes = 0;
+    this.startMs = this.reactor.nowMs;
+    this.retryAfterSecs = 0;
+    this.faultCode = 0;
+    this.upstreamName = '';
+    this.requestIdText = '';
+  }
+
+  /** Gives everything back. The stream calls it itself only for a head that never became complete. */
+  recycle(): void {
+    assert(this.phase === X_ENDED || this.phase === X_HEAD, 'a running exchange is recycled');
+    if (this.headBuffer !== NO_BUFFER) {
+      this.reactor.pool.release(this.headBuffer);
+      this.headBuffer = NO_BUFFER;
+    }
+    this.scratch.release();
+    if (this.generation !== null) this.context.leaveGeneration(this.generation);
+    this.generation = null;
+    this.route = null;
+    this.responder = null;
+    this.client = null;
+    this.stream = null;
+    this.requestTrailers = NO_FIELDS;
+    this.responseTrailers = NO_FIELDS;
+    this.phase = X_FREE;
+    this.context.recycleExchange(this);
+  }
+
+  // ---- From the stream ------------------------------------------------------------------------------
+
+  /** Head read: routes, admits and dispatches it. One reference of `buffer`, which holds the head, passes. */
+  onHead(buffer: BufferId): void {
+    assert(this.phase === X_HEAD, 'a head in the wrong phase');
+    this.headBuffer = buffer;
+    this.phase = X_WAITING;
+    this.requestEnded = this.request.bodyKind === BODY_NONE;
+    if (this.request.targetForm === TARGET_ASTERISK) {
+      sendAsteriskOptions(this);
+      return;
+    }
+    const fault = this.routeRequest() || this.admit();
+    if (fault !== 0) {
+      this.fail(fault);
+      return;
+    }
+    const route = this.route;
+    assert(route !== null, 'admitted without a route');
+    const responder = route.action.respond(this);
+    if (responder === null) {
+      if (this.phase === X_WAITING) this.fail(E_OVERLOAD);
+      return;
+    }
+    // It may have ended already (and be free again), since a responder may answer at once.
+    if (this.phase === X_WAITING || this.phase === X_RESPONDING) this.responder = responder;
+  }
+
+  /** A head that is wrong: answered with the fault's status, and the connection ends after it. */
+  onHeadFault(code: number): void {
+    assert(this.phase === X_HEAD, 'a head fault in the wrong phase');
+    this.phase = X_WAITING;
+    this.stream?.closeAfterResponse();
+    this.fail(code);
+  }
+
+  /** Request content; one reference of `buffer` passes. */
+  onRequestData(buffer: BufferId, offset: number, length: number): void {
+    const responder = this.responder;
+    if (responder === null || this.phase >= X_ENDED) {
+      this.reactor.pool.release(buffer);
+      return;
+    }
+    this.requestBytes += length;
+    if (!this.tunnel && this.request.bodyKind !== BODY_LENGTH) {
+      assert(this.route !== null, 'content without a route');
+      if (this.requestBytes > this.route.security.maxChunkedBodySize) {
+        this.reactor.pool.release(buffer);
+        this.stream?.closeAfterResponse();
+        this.abortResponder();
+        this.fail(E_BODY_TOO_LARGE);
+        return;
+      }
+    }
+    responder.onRequestData(buffer, offset, length);
+  }
+
+  onRequestEnd(trailers: FieldSection): void {
+    this.requestEnded = true;
+    this.requestTrailers = trailers;
+    if (this.responder !== null && this.phase < X_ENDED) this.responder.onRequestEnd();
+  }
+
+  /** Request content that breaks its framing, or that came too slowly. */
+  onRequestFault(code: number): void {
+    if (this.phase >= X_ENDED) return;
+    this.stream?.closeAfterResponse();
+    this.abortResponder();
+    this.fail(code);
+  }
+
+  /** The stream's queue has room again. */
+  onWritable(): void {
+    if (this.responder !== null && this.phase < X_ENDED) this.responder.onWritable();
+  }
+
+  onFileSent(result: number): void {
+    if (this.responder !== null && this.phase < X_ENDED) this.responder.onFileSent(result);
+  }
+
+  /** The client is gone (or timed out while it was to read): nothing can be sent any more. */
+  onStreamGone(code: number): void {
+    if (this.phase >= X_ENDED) return;
+    this.abortResponder();
+    this.finish(code);
+  }
+
+  // ---- Phases ---------------------------------------------------------------------------------------
+
+  /** Host and path: finds the route. Returns 0 or a fault. */
+  private routeRequest(): number {
+    const request = this.request;
+    const bytes = this.reactor.pool.bytes;
+    const generation = this.generation;
+    assert(generation !== null, 'an exchange without a generation');
+    if (request.authorityLength === 0) return E_HOST_MISSING;
+    if (isNormalPath(bytes, request.pathOffset, request.pathLength)) {
+      this.pathOffset = request.pathOffset;
+      this.pathLength = request.pathLength;
+    } else {
+      const to = this.scratch.reserve(request.pathLength);
+      if (to < 0) return E_OVERLOAD;
+      const length = normalizePath(bytes, request.pathOffset, request.pathLength, to);
+      if (length < 0) return E_PATH;
+      this.scratch.commit(length);
+      this.pathOffset = to;
+      this.pathLength = length;
+    }
+    const host = generation.router.findHost(bytes, request.authorityOffset, request.authorityLength);
+    if (host === null) return E_NO_HOST;
+    const route = host.find(bytes, this.pathOffset, this.pathLength);
+    if (route === null) return E_NO_ROUTE;
+    this.route = route;
+    this.prefixLength = route.prefixLength;
+    return 0;
+  }
+
+  /** IP, method, declared size, rate, in this order (SPEC "Security per route"). Returns 0 or a fault. */
+  private admit(): number {
+    const route = this.route;
+    const generation = this.generation;
+    const stream = this.stream;
+    assert(route !== null && generation !== null && stream !== null, 'admission before routing');
+    const request = this.request;
+    const security = route.security;
+    if (generation.trustsSomeone) this.client = effectiveClient(generation, stream.client, request.fields);
+    const client = this.client;
+    if (route.limitsAddresses && (client === null || !route.admitsAddress(client))) return E_IP_DENIED;
+    if (route.limitsMethods && !route.admitsMethod(request, this.reactor.pool.bytes)) return E_METHOD_NOT_ALLOWED;
+    if (request.headBytes > security.maxRequestHeaderSize) return E_HEAD_TOO_LARGE;
+    if (request.bodyKind === BODY_LENGTH && request.contentLength > security.maxRequestBodySize) {
+      stream.closeAfterResponse();
+      return E_BODY_TOO_LARGE;
+    }
+    if (security.rateLimitRequestsPerMin > 0 && client !== null) {
+      const waitMs = route.admitRate(client, this.reactor.nowMs);
+      if (waitMs > 0) {
+        this.retryAfterSecs = Math.max(1, Math.ceil(waitMs / 1000));
+        return E_RATE_LIMIT;
+      }
+    }
+    return 0;
+  }
+
+  // ---- For the responder (ResponseTarget) -----------------------------------------------------------
+
+  addResponseField(id: number, name: string, value: string): void {
+    this.scratch.addField(this.response.fields, id, name, value);
+  }
+
+  sendHead(): void {
+    assert(this.phase === X_WAITING, 'a second response head');
+    const response = this.response;
+    const status = response.status;
+    this.phase = X_RESPONDING;
+    this.hasContent = !(
+      this.request.methodId === M_HEAD || status === 204 || status === 304 || status === 101 ||
+      response.bodyKind === BODY_NONE
+    );
+    if (this.route !== null && this.route.hasResponseRules) this.route.applyResponseRules(response.fields);
+    assert(this.stream !== null, 'an exchange without a stream');
+    this.stream.sendHead(this.request, response, this.hasContent);
+  }
+
+  /** An interim response from the backend; `head` is not the exchange's own. */
+  sendInformational(head: ResponseHead): void {
+    if (this.phase === X_WAITING) this.stream?.sendInformational(head);
+  }
+
+  sendData(buffer: BufferId, offset: number, length: number): void {
+    assert(this.phase === X_RESPONDING && this.hasContent, 'content without a head');
+    this.responseBytes += length;
+    const response = this.response;
+    if (response.bodyKind === BODY_LENGTH && !this.tunnel && this.responseBytes > response.contentLength) {
+      this.reactor.pool.release(buffer);
+      this.abortResponder();
+      this.fail(E_RESPONSE_TRUNCATED);
+      return;
+    }
+    assert(this.stream !== null, 'an exchange without a stream');
+    this.stream.sendData(buffer, offset, length);
+  }
+
+  sendFile(file: FileHandle, fileOffset: number, length: number): void {
+    assert(this.phase === X_RESPONDING && this.hasContent, 'content without a head');
+    this.responseBytes += length;
+    this.stream?.sendFile(file, fileOffset, length);
+  }
+
+  flush(): void {
+    this.stream?.flush();
+  }
+
+  pauseRequest(): void {
+    this.stream?.pauseRequest();
+  }
+
+  resumeRequest(): void {
+    this.stream?.resumeRequest();
+  }
+
+  sendQueuedBytes(): number {
+    return this.stream === null ? 0 : this.stream.queuedBytes();
+  }
+
+  sendEnd(): void {
+    assert(this.phase === X_RESPONDING, 'the end of a response that did not begin');
+    const response = this.response;
+    const stream = this.stream;
+    assert(stream !== null, 'an exchange without a stream');
+    if (
+      this.hasContent && !this.tunnel && response.bodyKind === BODY_LENGTH &&
+      this.responseBytes !== response.contentLength
+    ) {
+      this.fail(E_RESPONSE_TRUNCATED);
+      return;
+    }
+    this.phase = X_ENDED;
+    stream.sendEnd(this.responseTrailers);
+    this.finish(0);
+  }
+
+  /** The backend has ended its half of a tunnel; the client's half goes on. */
+  endTunnelSend(): void {
+    this.stream?.endTunnelSend();
+  }
+
+  /** 101 or an accepted CONNECT is sent: bytes both ways are opaque from here on. */
+  startTunnel(): void {
+    this.tunnel = true;
+    this.hasContent = true;
+    this.stream?.startTunnel();
+  }
+
+  fail(code: number): void {
+    assert(this.phase === X_WAITING || this.phase === X_RESPONDING, 'a fault in the wrong phase');
+    this.responder = null;
+    const status = faultOf(code).status;
+    if (this.phase === X_WAITING && status !== 0) {
+      this.faultCode = code;
+      sendFault(this, code);
+      return;
+    }
+    this.phase = X_ENDED;
+    this.stream?.cut();
+    this.finish(code);
+  }
+
+  /** Tells the responder that it is over, once. */
+  abortResponder(): void {
+    const responder = this.responder;
+    this.responder = null;
+    if (responder !== null) responder.onAbort();
+  }
+
+  /** Logged and counted once; then the exchange goes back to its pool and the stream is told. */
+  private finish(code: number): void {
+    this.phase = X_ENDED;
+    if (code !== 0) this.faultCode = code;
+    this.responder = null;
+    this.context.onExchangeEnd(this);
+    const stream = this.stream;
+    assert(stream !== null, 'an exchange without a stream');
+    this.recycle();
+    stream.onExchangeEnd();
+  }
+
+  /** Bytes of content that the client declared and has not sent, as far as known; LENGTH_UNKNOWN for a stream. */
+  requestBytesLeft(): number {
+    if (this.requestEnded || this.request.bodyKind === BODY_NONE) return 0;
+    if (this.request.bodyKind !== BODY_LENGTH) return LENGTH_UNKNOWN;
+    return this.request.contentLength - this.requestBytes;
+  }
+
+  /** 32 hexadecimal digits that name this exchange in logs and in X-Request-ID. */
+  requestId(): string {
+    if (this.requestIdText === '') this.requestIdText = this.context.makeRequestId();
+    return this.requestIdText;
+  }
+}
+
+/** Shared by all who have no fields to show; never written to. */
+export const NO_FIELDS = new FieldSection(new Uint8Array(0));

@@ -1,0 +1,204 @@
+/**
+ * Writes one HTTP/1.1 message to a socket: its head, then content with or without chunked coding. Small pieces
+ * are gathered in one buffer and leave as one segment; large ones go out of the buffer that they came in.
+ *
+ * Owns the open buffer. What was written leaves with `flush`, at the latest with `end`.
+ */
+
+import { copyBytes } from '../base/bytes.ts';
+import type { FieldSection } from '../http/fields.ts';
+import { writeChunkHeader, writeFields } from '../http1/writer.ts';
+import { type BufferId, type BufferPool, LARGE, LARGE_BYTES, NO_BUFFER, SMALL } from '../io/buffer-pool.ts';
+import type { FileHandle, Handle } from '../io/reactor.ts';
+import type { SocketPort } from './stream.ts';
+
+/** Content up to this length is copied next to what is already there, rather than sent as a segment of its own. */
+const COPY_BYTES_MAX = 2048;
+/** CRLF, 16 hexadecimal digits, CRLF; and the CRLF after the data. */
+const CHUNK_OVERHEAD_BYTES = 24;
+const CR = 0x0d;
+const LF = 0x0a;
+const ZERO = 0x30;
+
+/** Tag of every segment of content and heads: its sender hears of it. */
+export const TAG_BYTES = 1;
+/** Tag of a file's segment. */
+export const TAG_FILE = 2;
+
+export class MessageOut {
+  private readonly pool: BufferPool;
+  private port: SocketPort | null;
+  private handle: Handle;
+  private buffer: BufferId;
+  private start: number;
+  /** Where the next byte goes, and the end of the open buffer; writers outside use these after `open`. */
+  at: number;
+  limit: number;
+  /** Content is coded as chunks. */
+  chunked: boolean;
+  /** The CRLF that ends the last chunk's data is still to be written. */
+  private crlfDue: boolean;
+
+  constructor(pool: BufferPool) {
+    this.pool = pool;
+    this.port = null;
+    this.handle = 0;
+    this.buffer = NO_BUFFER;
+    this.start = 0;
+    this.at = 0;
+    this.limit = 0;
+    this.chunked = false;
+    this.crlfDue = false;
+  }
+
+  attach(port: SocketPort, handle: Handle): void {
+    this.port = port;
+    this.handle = handle;
+    this.chunked = false;
+    this.crlfDue = false;
+  }
+
+  /** Drops what did not leave. */
+  detach(): void {
+    if (this.buffer !== NO_BUFFER) this.pool.release(this.buffer);
+    this.buffer = NO_BUFFER;
+    this.port = null;
+    this.handle = 0;
+  }
+
+  /** Makes room for at least a small buffer's worth at `at`, after what was written before. False: memory is exhausted. */
+  open(): boolean {
+    if (this.buffer !== NO_BUFFER) this.flush();
+    return this.take(SMALL);
+  }
+
+  /** The head did not fit: the same again in a large buffer. What was written since `open` is dropped. */
+  reopenLarge(): boolean {
+    this.pool.release(this.buffer);
+    this.buffer = NO_BUFFER;
+    return this.take(LARGE);
+  }
+
+  private take(sizeClass: typeof SMALL | typeof LARGE): boolean {
+    const id = this.pool.acquire(sizeClass);
+    if (id === NO_BUFFER) return false;
+    this.buffer = id;
+    this.start = this.pool.offsetOf(id);
+    this.at = this.start;
+    this.limit = this.start + this.pool.sizeOf(id);
+    return true;
+  }
+
+  /** Content; one reference of `buffer` passes. False: memory is exhausted, and the message can't be ended properly. */
+  data(buffer: BufferId, offset: number, length: number): boolean {
+    if (this.chunked) return this.chunk(buffer, offset, length);
+    if (this.buffer !== NO_BUFFER && length <= COPY_BYTES_MAX && this.limit - this.at >= length) {
+      copyBytes(this.pool.bytes, this.at, offset, length);
+      this.at += length;
+      this.pool.release(buffer);
+      return true;
+    }
+    this.flush();
+    this.send(buffer, offset, length, TAG_BYTES);
+    return true;
+  }
+
+  private chunk(buffer: BufferId, offset: number, length: number): boolean {
+    if (!this.chunkHeader(length)) {
+      this.pool.release(buffer);
+      return false;
+    }
+    if (length <= COPY_BYTES_MAX && this.limit - this.at >= length + CHUNK_OVERHEAD_BYTES) {
+      copyBytes(this.pool.bytes, this.at, offset, length);
+      this.at += length;
+      this.pool.release(buffer);
+      this.crlf();
+      return true;
+    }
+    this.flush();
+    this.crlfDue = true;
+    this.send(buffer, offset, length, TAG_BYTES);
+    return true;
+  }
+
+  /** Ends the chunk before and begins one of `length` bytes. */
+  private chunkHeader(length: number): boolean {
+    if (this.buffer === NO_BUFFER || this.limit - this.at < CHUNK_OVERHEAD_BYTES) {
+      this.flush();
+      if (!this.take(SMALL)) return false;
+    }
+    if (this.crlfDue) this.crlf();
+    this.crlfDue = false;
+    this.at = writeChunkHeader(this.pool.bytes, this.at, this.limit, length);
+    return true;
+  }
+
+  private crlf(): void {
+    this.pool.bytes[this.at] = CR;
+    this.pool.bytes[this.at + 1] = LF;
+    this.at += 2;
+  }
+
+  /** Content from a file; `length` > 0. */
+  file(file: FileHandle, fileOffset: number, length: number): boolean {
+    if (this.chunked && !this.chunkHeader(length)) return false;
+    this.flush();
+    this.crlfDue = this.chunked;
+    this.port?.sendFile(this.handle, file, fileOffset, length, TAG_FILE);
+    return true;
+  }
+
+  /** The last chunk with its trailers, if content is chunked; then all leaves. False: memory is exhausted. */
+  end(trailers: FieldSection): boolean {
+    if (this.chunked && !this.lastChunk(trailers)) return false;
+    this.chunked = false;
+    this.flush();
+    return true;
+  }
+
+  private lastChunk(trailers: FieldSection): boolean {
+    if (this.buffer === NO_BUFFER || this.limit - this.at < CHUNK_OVERHEAD_BYTES) {
+      this.flush();
+      if (!this.take(SMALL)) return false;
+    }
+    if (this.crlfDue) this.crlf();
+    this.crlfDue = false;
+    this.pool.bytes[this.at++] = ZERO;
+    this.crlf();
+    if (trailers.count > 0) {
+      if (!this.room(2)) return false;
+      let at = writeFields(this.pool.bytes, this.at, this.limit - 2, trailers);
+      if (at < 0) {
+        this.flush();
+        if (!this.take(LARGE)) return false;
+        at = writeFields(this.pool.bytes, this.at, this.at + LARGE_BYTES - 2, trailers);
+        if (at < 0) return false;
+      }
+      this.at = at;
+    }
+    if (!this.room(2)) return false;
+    this.crlf();
+    return true;
+  }
+
+  private room(length: number): boolean {
+    if (this.limit - this.at >= length) return true;
+    this.flush();
+    return this.take(SMALL);
+  }
+
+  flush(): void {
+    const buffer = this.buffer;
+    if (buffer === NO_BUFFER) return;
+    this.buffer = NO_BUFFER;
+    const length = this.at - this.start;
+    if (length > 0) this.send(buffer, this.start, length, TAG_BYTES);
+    else this.pool.release(buffer);
+    this.limit = this.at;
+  }
+
+  private send(buffer: BufferId, offset: number, length: number, tag: number): void {
+    if (this.port === null) this.pool.release(buffer);
+    else this.port.send(this.handle, buffer, offset, length, tag);
+  }
+}
