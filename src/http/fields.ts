@@ -164,6 +164,16 @@ export class FieldSection {
     return this.table[index * FIELD_WORDS + 4];
   }
 
+  setId(index: number, id: number): void {
+    this.table[index * FIELD_WORDS + 4] = id;
+  }
+
+  /** Makes a field's value these bytes, wherever in `bytes` they are. */
+  setValue(index: number, valueOffset: number, valueLength: number): void {
+    this.table[index * FIELD_WORDS + 2] = valueOffset;
+    this.table[index * FIELD_WORDS + 3] = valueLength;
+  }
+
   remove(index: number): void {
     this.table[index * FIELD_WORDS + 4] = F_REMOVED;
   }

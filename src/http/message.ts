@@ -70,7 +70,10 @@ export class RequestHead {
   targetForm: number;
   /** Absolute-form only: SCHEME_HTTP or SCHEME_HTTPS of the target. */
   scheme: number;
-  /** The path as received, before normalisation, without the query; length 0 for TARGET_ASTERISK and TARGET_AUTHORITY. */
+  /**
+   * The path as received, before normalisation, without the query; length 0 for TARGET_ASTERISK and
+   * TARGET_AUTHORITY, at least 1 otherwise (an absolute-form target without a path has the path `/`).
+   */
   pathOffset: number;
   pathLength: number;
   /** The query without its `?`; offset -1 when there is none (an empty query has length 0). */
@@ -89,6 +92,8 @@ export class RequestHead {
   expectContinue: boolean;
   /** Index of the Upgrade field when the request asks for an upgrade (with Connection: upgrade, HTTP/1.1), else -1. */
   upgradeIndex: number;
+  /** The client said `TE: trailers`: it wants the trailers of the response (RFC 9110 §10.1.4). */
+  acceptsTrailers: boolean;
   /** Bytes of the head as received (request line and field section), for limits. */
   headBytes: number;
 
@@ -110,6 +115,7 @@ export class RequestHead {
     this.contentLength = LENGTH_UNKNOWN;
     this.expectContinue = false;
     this.upgradeIndex = -1;
+    this.acceptsTrailers = false;
     this.headBytes = 0;
   }
 
@@ -131,6 +137,7 @@ export class RequestHead {
     this.contentLength = LENGTH_UNKNOWN;
     this.expectContinue = false;
     this.upgradeIndex = -1;
+    this.acceptsTrailers = false;
     this.headBytes = 0;
   }
 
@@ -156,6 +163,8 @@ export class ResponseHead {
   bodyKind: number;
   /** Declared Content-Length, also where no content follows (HEAD, 304); or LENGTH_UNKNOWN. */
   contentLength: number;
+  /** Index of the Upgrade field of a 101 (with Connection: upgrade, HTTP/1.1), else -1. */
+  upgradeIndex: number;
   headBytes: number;
 
   constructor(bytes: Uint8Array) {
@@ -166,6 +175,7 @@ export class ResponseHead {
     this.version = 11;
     this.bodyKind = BODY_NONE;
     this.contentLength = LENGTH_UNKNOWN;
+    this.upgradeIndex = -1;
     this.headBytes = 0;
   }
 
@@ -177,6 +187,7 @@ export class ResponseHead {
     this.version = 11;
     this.bodyKind = BODY_NONE;
     this.contentLength = LENGTH_UNKNOWN;
+    this.upgradeIndex = -1;
     this.headBytes = 0;
   }
 

@@ -1,0 +1,134 @@
+/**
+ * Bytes in place: copies, comparisons, and numbers as digits. Nothing here allocates but `asciiBytes`,
+ * which is for set-up. Callers have checked that the ranges lie inside the array.
+ */
+
+/** A byte loop is quicker than `copyWithin` (22 ns flat) below this many bytes; measured in bench/micro. */
+const COPY_LOOP_BYTES_MAX = 24;
+
+/** The bytes of an ASCII or Latin-1 string. Allocates: for constants at set-up. */
+export function asciiBytes(text: string): Uint8Array {
+  const bytes = new Uint8Array(text.length);
+  for (let index = 0; index < text.length; index++) bytes[index] = text.charCodeAt(index);
+  return bytes;
+}
+
+/** Copies `length` bytes within one array. The two ranges must not overlap. */
+export function copyBytes(bytes: Uint8Array, to: number, from: number, length: number): void {
+  if (length > COPY_LOOP_BYTES_MAX) {
+    bytes.copyWithin(to, from, from + length);
+    return;
+  }
+  for (let index = 0; index < length; index++) bytes[to + index] = bytes[from + index];
+}
+
+/** Copies from one array into another (constants, trailers: short things that live outside the arena). */
+export function copyAcross(
+  target: Uint8Array,
+  to: number,
+  source: Uint8Array,
+  from: number,
+  length: number,
+): void {
+  for (let index = 0; index < length; index++) target[to + index] = source[from + index];
+}
+
+/** Whether `length` bytes at `offset` are exactly `expected`. */
+export function equalsBytes(
+  bytes: Uint8Array,
+  offset: number,
+  length: number,
+  expected: Uint8Array,
+): boolean {
+  if (length !== expected.length) return false;
+  for (let index = 0; index < length; index++) {
+    if (bytes[offset + index] !== expected[index]) return false;
+  }
+  return true;
+}
+
+/** An ASCII letter in lower case; any other byte as it is. */
+export function lowerByte(byte: number): number {
+  return byte >= 0x41 && byte <= 0x5a ? byte | 0x20 : byte;
+}
+
+/** Whether `length` bytes at `offset` are `lower` (given in lower case), whatever the case of their ASCII letters. */
+export function equalsIgnoreCase(
+  bytes: Uint8Array,
+  offset: number,
+  length: number,
+  lower: Uint8Array,
+): boolean {
+  if (length !== lower.length) return false;
+  for (let index = 0; index < length; index++) {
+    if (lowerByte(bytes[offset + index]) !== lower[index]) return false;
+  }
+  return true;
+}
+
+/** Whether two ranges of one array are equal but for the case of ASCII letters. */
+export function rangesEqualIgnoreCase(
+  bytes: Uint8Array,
+  offset: number,
+  otherOffset: number,
+  length: number,
+): boolean {
+  for (let index = 0; index < length; index++) {
+    if (lowerByte(bytes[offset + index]) !== lowerByte(bytes[otherOffset + index])) return false;
+  }
+  return true;
+}
+
+/** Value of a hexadecimal digit, or -1. */
+export function hexValue(byte: number): number {
+  if (byte >= 0x30 && byte <= 0x39) return byte - 0x30;
+  const lower = byte | 0x20;
+  return lower >= 0x61 && lower <= 0x66 ? lower - 0x57 : -1;
+}
+
+/** Digits of a non-negative integer up to 2^53-1. */
+export function decimalLength(value: number): number {
+  let digits = 1;
+  for (let rest = value; rest >= 10; rest = Math.floor(rest / 10)) digits++;
+  return digits;
+}
+
+/** Writes a non-negative integer up to 2^53-1 in decimal; returns the offset after it. */
+export function putDecimal(bytes: Uint8Array, at: number, value: number): number {
+  const end = at + decimalLength(value);
+  let rest = value;
+  let position = end;
+  // Above 31 bits the division is a floating-point one; below, the engine keeps it in integers.
+  while (rest > 0x7fffffff) {
+    const next = Math.floor(rest / 10);
+    bytes[--position] = 0x30 + (rest - next * 10);
+    rest = next;
+  }
+  let small = rest | 0;
+  do {
+    const next = (small / 10) | 0;
+    bytes[--position] = 0x30 + (small - next * 10);
+    small = next;
+  } while (position > at);
+  return end;
+}
+
+/** Hexadecimal digits of a non-negative integer up to 2^53-1. */
+export function hexLength(value: number): number {
+  let digits = 1;
+  for (let rest = value; rest >= 16; rest = Math.floor(rest / 16)) digits++;
+  return digits;
+}
+
+/** Writes a non-negative integer up to 2^53-1 in lower-case hexadecimal; returns the offset after it. */
+export function putHex(bytes: Uint8Array, at: number, value: number): number {
+  const end = at + hexLength(value);
+  let rest = value;
+  for (let position = end - 1; position >= at; position--) {
+    const next = Math.floor(rest / 16);
+    const digit = rest - next * 16;
+    bytes[position] = digit < 10 ? 0x30 + digit : 0x57 + digit;
+    rest = next;
+  }
+  return end;
+}
