@@ -19,6 +19,7 @@ export interface Config {
   readonly upstreams: readonly UpstreamConfig[];
   readonly prometheus: PrometheusConfig;
   readonly http2: Http2Config;
+  readonly http3: Http3Config;
 }
 
 export interface ServerConfig {
@@ -93,6 +94,16 @@ export interface Http2Config {
   readonly maxFrameSize: number;
   readonly maxHeaderListSize: number;
   readonly connectionWindowSize: number;
+}
+
+export interface Http3Config {
+  /** UDP addresses; those of `server.listen` where the key is absent. */
+  readonly listen: readonly ListenAddress[];
+  readonly maxIdleTimeoutMs: number;
+  readonly maxUdpPayloadSize: number;
+  readonly initialMaxData: number;
+  readonly initialMaxStreamsBidi: number;
+  readonly initialMaxStreamsUni: number;
 }
 
 export interface RouteConfig {

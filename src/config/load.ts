@@ -1,0 +1,82 @@
+/**
+ * The way from a configuration's text to its model: everything is validated before anything starts, and all
+ * problems come back at once. Nothing here throws on what a file holds.
+ */
+
+import { readFileSync } from 'node:fs';
+import { dirname, resolve } from 'node:path';
+import { buildConfig } from './build.ts';
+import { type Files, systemFiles } from './files.ts';
+import type { Config } from './model.ts';
+import { NOT_BUILT, type NotBuilt } from './not-built.ts';
+import { type Problem, Report } from './problem.ts';
+import { SCHEMA } from './schema.ts';
+import { SchemaReader } from './schema-nodes.ts';
+import { parseToml } from './toml.ts';
+
+export interface LoadOptions {
+  /** Folder that relative paths start from; that of `source` where absent. */
+  readonly baseDir?: string;
+  /** What the file system says; the real one where absent. */
+  readonly files?: Files;
+  /** Features to refuse; those of not-built.ts where absent. */
+  readonly notBuilt?: readonly NotBuilt[];
+}
+
+export interface LoadResult {
+  /** Null when there is any problem. */
+  readonly config: Config | null;
+  readonly problems: readonly Problem[];
+  readonly warnings: readonly Problem[];
+}
+
+/** Characters of a configuration. Ten thousand routes with all keys stay far below. */
+const TEXT_CHARS_MAX = 16_777_216;
+
+/** Validates a configuration. `source` is its file's path, or a name where it is embedded. */
+export function loadConfig(text: string, source: string, options: LoadOptions = {}): LoadResult {
+  if (text.length > TEXT_CHARS_MAX) return failure(`The file has more than ${TEXT_CHARS_MAX} characters`, '');
+  const parsed = parseToml(text.startsWith('\uFEFF') ? text.slice(1) : text);
+  if (parsed.table === null) return { config: null, problems: [parsed.problem], warnings: [] };
+  const report = new Report();
+  const reader = new SchemaReader(SCHEMA, report, options.notBuilt ?? NOT_BUILT);
+  const root = reader.readRoot(SCHEMA, parsed.table);
+  const baseDir = options.baseDir ?? dirname(resolve(source));
+  const config = buildConfig(root, source, baseDir, options.files ?? systemFiles, report);
+  return {
+    config: report.problems.length === 0 ? config : null,
+    problems: report.problems,
+    warnings: report.warnings,
+  };
+}
+
+/** Reads and validates a file. One that can't be read is a problem like any other. */
+export function loadConfigFile(path: string, options: LoadOptions = {}): LoadResult {
+  let bytes: Buffer;
+  try {
+    bytes = readFileSync(path);
+  } catch (error) {
+    const code = (error as NodeJS.ErrnoException).code ?? '';
+    const reason = READ_ERRORS[code] ?? `it can't be read (${code})`;
+    return failure(`Configuration file ${path}: ${reason}`, 'name another file with -c PATH');
+  }
+  try {
+    const text = new TextDecoder('utf-8', { fatal: true }).decode(bytes);
+    return loadConfig(text, resolve(path), options);
+  } catch (error) {
+    if (!(error instanceof TypeError)) throw error;
+    return failure('The file is not UTF-8', 'save it as UTF-8');
+  }
+}
+
+const READ_ERRORS: Readonly<Record<string, string>> = {
+  ENOENT: 'there is no such file',
+  EACCES: 'this user may not read it',
+  EISDIR: 'it is a directory',
+  ENOTDIR: 'a part of its path is not a directory',
+};
+
+function failure(message: string, mend: string): LoadResult {
+  const problem: Problem = { kind: 'not-found', path: '', line: 0, column: 0, message, allowed: '', mend };
+  return { config: null, problems: [problem], warnings: [] };
+}

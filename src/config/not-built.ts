@@ -1,0 +1,185 @@
+/**
+ * Features that the configuration knows and the product doesn't have yet. Asking for one is refused, never
+ * ignored. When a feature is built, its entry is deleted here; nothing else changes.
+ */
+
+import { isTable, type TomlTable, type TomlValue } from './toml.ts';
+
+export interface NotBuilt {
+  /** Keys whose value may ask for the feature; `*` stands for a name or an index. */
+  readonly keys: readonly string[];
+  /** Whether this value asks for it. `siblings` is the table that the key is in. */
+  readonly asks: (value: TomlValue, siblings: TomlTable) => boolean;
+  /** What is missing: completes "Not supported yet: …". */
+  readonly feature: string;
+  /** Which values ask for it, for the reference: `true`. */
+  readonly values: string;
+  readonly mend: string;
+}
+
+const always = (): boolean => true;
+const isTrue = (value: TomlValue): boolean => value === true;
+const begins = (value: TomlValue, prefix: string): boolean =>
+  typeof value === 'string' && value.slice(0, prefix.length).toLowerCase() === prefix;
+
+/** The key in a host route, a path route, and a server table. */
+function inBackends(name: string): readonly string[] {
+  return [`host_routes.*.${name}`, `path_routes.*.*.${name}`, `upstreams.*.servers.*.${name}`];
+}
+
+export const NOT_BUILT: readonly NotBuilt[] = [
+  {
+    keys: ['server.http'],
+    asks: always,
+    feature: 'the listener that redirects HTTP to HTTPS (it comes with TLS)',
+    values: 'any',
+    mend: 'remove the key; a Redirect route does the same',
+  },
+  {
+    keys: ['server.threads'],
+    asks: (value) => typeof value === 'bigint' && value > 1n,
+    feature: 'more than one worker',
+    values: 'above 1',
+    mend: 'use 1, or leave it out: one worker runs',
+  },
+  {
+    keys: ['server.http2_enabled'],
+    asks: isTrue,
+    feature: 'HTTP/2',
+    values: '`true`',
+    mend: 'leave it out, or write false: clients are served HTTP/1.1',
+  },
+  {
+    keys: ['server.http3_enabled'],
+    asks: isTrue,
+    feature: 'HTTP/3',
+    values: '`true`',
+    mend: 'leave it out, or write false',
+  },
+  { keys: ['http2'], asks: always, feature: 'HTTP/2', values: 'any', mend: 'remove the section' },
+  { keys: ['http3'], asks: always, feature: 'HTTP/3', values: 'any', mend: 'remove the section' },
+  {
+    keys: ['tls'],
+    asks: always,
+    feature: 'TLS',
+    values: 'any',
+    mend: 'remove the section and listen without TLS',
+  },
+  {
+    keys: inBackends('url'),
+    asks: (value) => begins(value, 'https:'),
+    feature: 'https:// to backends',
+    values: '`https://…`',
+    mend: 'reach the backend over http:// or a Unix socket',
+  },
+  {
+    keys: inBackends('use_h2c'),
+    asks: isTrue,
+    feature: 'HTTP/2 to backends',
+    values: '`true`',
+    mend: 'leave it out: the backend is spoken to in HTTP/1.1',
+  },
+  {
+    keys: ['upstreams.*.servers'],
+    asks: (value) => Array.isArray(value) && value.length > 1,
+    feature: 'load balancing over more than one server',
+    values: 'more than one',
+    mend: 'name one server',
+  },
+  {
+    keys: ['upstreams.*.health_check'],
+    asks: always,
+    feature: 'health checks',
+    values: 'any',
+    mend: 'remove the section',
+  },
+  {
+    keys: ['prometheus.enabled'],
+    asks: isTrue,
+    feature: 'the metrics page',
+    values: '`true`',
+    mend: 'leave it out, or write false',
+  },
+  {
+    keys: ['logging.file_path'],
+    asks: always,
+    feature: 'log files',
+    values: 'any',
+    mend: 'leave it out: the log goes to standard error',
+  },
+  {
+    keys: ['logging.format'],
+    asks: (value) => value === 'json',
+    feature: 'logs in JSON',
+    values: '`"json"`',
+    mend: 'leave it out, or write "text"',
+  },
+  {
+    keys: ['security.drop_privileges_user', 'security.drop_privileges_group'],
+    asks: always,
+    feature: 'dropping privileges',
+    values: 'any',
+    mend: 'leave it out, and start the program as the user that it should run as',
+  },
+  {
+    keys: ['security.enable_seccomp'],
+    asks: isTrue,
+    feature: 'seccomp',
+    values: '`true`',
+    mend: 'leave it out, or write false',
+  },
+  {
+    keys: ['security.seccomp_mode'],
+    asks: (value, siblings) => value !== 'disabled' && siblings['enable_seccomp'] === undefined,
+    feature: 'seccomp',
+    values: 'other than `"disabled"`',
+    mend: 'leave it out',
+  },
+  {
+    keys: ['security.enable_landlock'],
+    asks: isTrue,
+    feature: 'Landlock',
+    values: '`true`',
+    mend: 'leave it out, or write false',
+  },
+  {
+    keys: ['security.landlock_read_paths', 'security.landlock_write_paths'],
+    asks: (_, siblings) => siblings['enable_landlock'] === undefined,
+    feature: 'Landlock',
+    values: 'any',
+    mend: 'leave it out',
+  },
+  {
+    keys: ['security.enable_sandbox'],
+    asks: isTrue,
+    feature: 'the sandbox (namespaces, mounts, capabilities)',
+    values: '`true`',
+    mend: 'leave it out, or write false',
+  },
+  {
+    keys: ['performance.reuseport_balancing'],
+    asks: (value) => value === 'cbpf',
+    feature: 'balancing by client address (it comes with more than one worker)',
+    values: '`"cbpf"`',
+    mend: 'leave it out, or write "kernel"',
+  },
+  {
+    keys: ['performance.huge_pages_enabled'],
+    asks: isTrue,
+    feature: 'huge pages',
+    values: '`true`',
+    mend: 'leave it out, or write false',
+  },
+];
+
+/** Sandbox details without `enable_sandbox` ask for it as well. */
+export const SANDBOX_DETAIL: NotBuilt = {
+  keys: ['security'],
+  asks: (value) =>
+    isTable(value) &&
+    value['enable_sandbox'] === undefined &&
+    Object.keys(value).some((name) => name.startsWith('sandbox_')),
+  feature: 'the sandbox (namespaces, mounts, capabilities)',
+  values: '',
+  mend: 'remove the keys that begin with sandbox_',
+};

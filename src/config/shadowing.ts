@@ -1,0 +1,74 @@
+/** Which routes can never be reached, and which groups nobody uses. */
+
+import type { PlacedRoute } from './build-routes.ts';
+import type { RouteConfig, UpstreamConfig } from './model.ts';
+import type { Report } from './problem.ts';
+
+/**
+ * The order in which routes are tried: the host that names a request best (an exact one, then the longest
+ * wildcard, then `*`); where that host has routes of both kinds, those of the table that has precedence; of
+ * its paths the longest.
+ */
+export function compareRoutes(a: RouteConfig, b: RouteConfig, precedence: 'host' | 'path'): number {
+  const byHost = hostRank(a.host) - hostRank(b.host) || b.host.length - a.host.length;
+  if (byHost !== 0) return byHost;
+  if (a.host !== b.host) return a.host < b.host ? -1 : 1;
+  if ((a.path === null) !== (b.path === null)) {
+    const isFirst = (a.path === null) === (precedence === 'host');
+    return isFirst ? -1 : 1;
+  }
+  return (b.path ?? '').length - (a.path ?? '').length;
+}
+
+function hostRank(host: string): number {
+  if (host === '*') return 2;
+  return host.startsWith('*.') ? 1 : 0;
+}
+
+/** Warns of routes that others keep all requests from. */
+export function warnShadowed(
+  routes: readonly PlacedRoute[],
+  precedence: 'host' | 'path',
+  report: Report,
+): void {
+  for (const { route, at } of routes) {
+    const winner = routes.find((other) => isShadowedBy(route, other.route, precedence));
+    if (winner === undefined) continue;
+    const mend =
+      precedence === 'host'
+        ? 'remove the host route, or set server.route_precedence = "path"'
+        : 'remove one of them, or set server.route_precedence = "host"';
+    report.warn(
+      at,
+      `Route '${route.name}' is never reached: '${winner.route.name}' serves all its requests`,
+      mend,
+    );
+  }
+}
+
+function isShadowedBy(route: RouteConfig, other: RouteConfig, precedence: 'host' | 'path'): boolean {
+  if (route.host !== other.host) return false;
+  if (precedence === 'host') return route.path !== null && other.path === null;
+  return route.path === null && other.path === '/' && !isSingleFile(other);
+}
+
+/** A single file answers its exact path only. */
+function isSingleFile(route: RouteConfig): boolean {
+  return route.action.type === 'File' && !route.action.isDirectory;
+}
+
+export function warnUnusedUpstreams(
+  upstreams: readonly UpstreamConfig[],
+  routes: readonly RouteConfig[],
+  report: Report,
+): void {
+  const used = new Set(routes.map(({ action }) => (action.type === 'Proxy' ? action.upstream : '')));
+  for (const { name } of upstreams) {
+    if (!used.has(name))
+      report.warn(
+        ['upstreams', name],
+        `No route uses the upstream '${name}'`,
+        'remove it, or name it in a route',
+      );
+  }
+}
