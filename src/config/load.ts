@@ -7,6 +7,8 @@ import { readFileSync } from 'node:fs';
 import { dirname, resolve } from 'node:path';
 import { buildConfig } from './build.ts';
 import { type Files, systemFiles } from './files.ts';
+import { formatKeyPath, type KeyPath } from './key-path.ts';
+import { locateKeys } from './locate.ts';
 import type { Config } from './model.ts';
 import { NOT_BUILT, type NotBuilt } from './not-built.ts';
 import { type Problem, Report } from './problem.ts';
@@ -36,18 +38,35 @@ const TEXT_CHARS_MAX = 16_777_216;
 /** Validates a configuration. `source` is its file's path, or a name where it is embedded. */
 export function loadConfig(text: string, source: string, options: LoadOptions = {}): LoadResult {
   if (text.length > TEXT_CHARS_MAX) return failure(`The file has more than ${TEXT_CHARS_MAX} characters`, '');
-  const parsed = parseToml(text.startsWith('\uFEFF') ? text.slice(1) : text);
+  const plain = text.startsWith('\uFEFF') ? text.slice(1) : text;
+  const parsed = parseToml(plain);
   if (parsed.table === null) return { config: null, problems: [parsed.problem], warnings: [] };
   const report = new Report();
   const reader = new SchemaReader(SCHEMA, report, options.notBuilt ?? NOT_BUILT);
   const root = reader.readRoot(SCHEMA, parsed.table);
   const baseDir = options.baseDir ?? dirname(resolve(source));
   const config = buildConfig(root, source, baseDir, options.files ?? systemFiles, report);
+  if (report.problems.length + report.warnings.length === 0) return { config, problems: [], warnings: [] };
+  const lines = locateKeys(plain);
   return {
     config: report.problems.length === 0 ? config : null,
-    problems: report.problems,
-    warnings: report.warnings,
+    problems: inOrder(report.problems, lines),
+    warnings: inOrder(report.warnings, lines),
   };
+}
+
+/** Problems with the lines of their keys, or of the nearest table around, in the file's order. */
+function inOrder(problems: readonly Problem[], lines: ReadonlyMap<string, number>): readonly Problem[] {
+  const placed = problems.map((problem) => ({ ...problem, line: lineOf(problem.keys, lines) }));
+  return placed.sort((a, b) => a.line - b.line);
+}
+
+function lineOf(keys: KeyPath, lines: ReadonlyMap<string, number>): number {
+  for (let length = keys.length; length > 0; length--) {
+    const line = lines.get(formatKeyPath(keys.slice(0, length)));
+    if (line !== undefined) return line;
+  }
+  return 0;
 }
 
 /** Reads and validates a file. One that can't be read is a problem like any other. */
@@ -77,6 +96,6 @@ const READ_ERRORS: Readonly<Record<string, string>> = {
 };
 
 function failure(message: string, mend: string): LoadResult {
-  const problem: Problem = { kind: 'not-found', path: '', line: 0, column: 0, message, allowed: '', mend };
+  const problem: Problem = { kind: 'not-found', path: '', keys: [], line: 0, column: 0, message, allowed: '', mend };
   return { config: null, problems: [problem], warnings: [] };
 }

@@ -25,6 +25,8 @@ export interface Problem {
   readonly kind: ProblemKind;
   /** Key path as text; empty for the whole file. */
   readonly path: string;
+  /** The same in steps. */
+  readonly keys: KeyPath;
   /** Line and column in the file, from 1; 0 where not known. */
   readonly line: number;
   readonly column: number;
@@ -53,13 +55,14 @@ export class Report {
   readonly warnings: Problem[] = [];
 
   add(kind: Exclude<ProblemKind, 'warning'>, at: KeyPath, message: string, allowed = '', mend = ''): void {
-    this.problems.push({ kind, path: formatKeyPath(at), line: 0, column: 0, message, allowed, mend });
+    this.problems.push({ kind, path: formatKeyPath(at), keys: at, line: 0, column: 0, message, allowed, mend });
   }
 
   warn(at: KeyPath, message: string, mend = ''): void {
     this.warnings.push({
       kind: 'warning',
       path: formatKeyPath(at),
+      keys: at,
       line: 0,
       column: 0,
       message,

@@ -42,7 +42,7 @@ function mendFor(reason: string): string {
 }
 
 function problemAt(line: number, column: number, message: string, mend: string): Problem {
-  return { kind: 'syntax', path: '', line, column, message, allowed: '', mend };
+  return { kind: 'syntax', path: '', keys: [], line, column, message, allowed: '', mend };
 }
 
 export function isTable(value: TomlValue): value is TomlTable {
