@@ -1,0 +1,61 @@
+/**
+ * Memory of a system in a fresh instance: after a warm-up, with thousands of idle kept-alive connections,
+ * and after a million requests.
+ */
+
+import { setTimeout as sleep } from 'node:timers/promises';
+import { holdIdle, runLoad } from './load-generator.ts';
+import { memoryOf } from './proc.ts';
+import type { MemorySample } from './results.ts';
+import type { Scenario } from './scenarios.ts';
+import { System, type SystemName, type Workplace } from './systems.ts';
+
+export interface MemoryPlan {
+  readonly warmupRequests: number;
+  readonly idleConnections: number;
+  readonly requests: number;
+}
+
+export const FULL_MEMORY: MemoryPlan = {
+  warmupRequests: 200_000,
+  idleConnections: 5000,
+  requests: 1_000_000,
+};
+export const QUICK_MEMORY: MemoryPlan = { warmupRequests: 50_000, idleConnections: 5000, requests: 100_000 };
+
+/** For buffers and caches to settle. */
+const SETTLE_MS = 1500;
+
+export async function measureMemory(
+  place: Workplace,
+  name: SystemName,
+  scenario: Scenario,
+  plan: MemoryPlan,
+): Promise<MemorySample> {
+  const system = await System.start(place, name, true);
+  try {
+    await runLoad(place, 'load', scenario, system.port, { requests: plan.warmupRequests });
+    await sleep(SETTLE_MS);
+    const before = memoryOf(system.pids());
+    const holder = await holdIdle(place, scenario, system.port, plan.idleConnections);
+    await sleep(SETTLE_MS);
+    const idle = memoryOf(system.pids());
+    await holder.stop();
+    await runLoad(place, 'load', scenario, system.port, { requests: plan.requests });
+    await sleep(SETTLE_MS);
+    const after = memoryOf(system.pids());
+    return {
+      system: name,
+      idleConnections: plan.idleConnections,
+      requests: plan.requests,
+      rssBeforeKib: before.rssKib,
+      pssBeforeKib: before.pssKib,
+      rssIdleKib: idle.rssKib,
+      pssIdleKib: idle.pssKib,
+      rssAfterKib: after.rssKib,
+      pssAfterKib: after.pssKib,
+    };
+  } finally {
+    await system.stop();
+  }
+}

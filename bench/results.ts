@@ -1,0 +1,55 @@
+/** What a run measured: kept as plain data, printed as tables by report.ts, written as JSON. */
+
+import type { LoadResult } from './load-generator.ts';
+import type { SystemName } from './systems.ts';
+
+/** One system in one scenario in one round. */
+export interface Sample extends LoadResult {
+  readonly round: number;
+  readonly scenario: string;
+  readonly system: SystemName;
+  /** Processor time of the system's processes, nanoseconds per request. */
+  readonly processorNsPerRequest: number;
+  /** Share of the wall-clock time that the system ran, 0 … 1. */
+  readonly utilisation: number;
+  /** Time of the proxy core's soft-interrupt thread, nanoseconds per request: not in the above. */
+  readonly softInterruptNsPerRequest: number;
+}
+
+/** One system's memory, in a fresh instance, KiB. */
+export interface MemorySample {
+  readonly system: SystemName;
+  readonly idleConnections: number;
+  readonly requests: number;
+  /** After the warm-up. */
+  readonly rssBeforeKib: number;
+  readonly pssBeforeKib: number;
+  /** With the idle connections open. */
+  readonly rssIdleKib: number;
+  readonly pssIdleKib: number;
+  /** After the requests, the idle connections closed. */
+  readonly rssAfterKib: number;
+  readonly pssAfterKib: number;
+}
+
+export interface Results {
+  readonly date: string;
+  readonly environment: Readonly<Record<string, string>>;
+  readonly generator: string;
+  readonly rounds: number;
+  readonly seconds: number;
+  readonly samples: Sample[];
+  readonly memory: MemorySample[];
+}
+
+/** Values of one system in one scenario, a round each. */
+export function valuesOf(
+  results: Results,
+  scenario: string,
+  system: SystemName,
+  value: (sample: Sample) => number,
+): number[] {
+  return results.samples
+    .filter((sample) => sample.scenario === scenario && sample.system === system)
+    .map((sample) => value(sample));
+}

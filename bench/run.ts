@@ -1,0 +1,312 @@
+/**
+ * `npm run bench`: Sallyport (io_uring and epoll), nginx, HAProxy and a blind forwarder, in one run,
+ * alternating in rounds, the proxy alone on one core, load generator and origin on the other. Prints Markdown,
+ * writes JSON to bench/out/. See docs/BENCHMARKS.md.
+ *
+ * All that it starts ends with it, whatever happens; the whole run is bounded in time. What it measures
+ * decides no test: the exit code is 0 when the run was completed, whether the bars are met or not.
+ */
+
+import { execFileSync } from 'node:child_process';
+import { chmodSync, existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { cpus, release, tmpdir, totalmem } from 'node:os';
+import { dirname, join } from 'node:path';
+import { parseArgs } from 'node:util';
+import { accepts, BenchError, Child, killChildren, LOAD_CORE, PROXY_CORE } from './children.ts';
+import { type Generator, runLoad } from './load-generator.ts';
+import { FULL_MEMORY, type MemoryPlan, measureMemory, QUICK_MEMORY } from './memory.ts';
+import { processorNs, setting, softInterruptThread } from './proc.ts';
+import { markdown } from './report.ts';
+import type { Results } from './results.ts';
+import { SCENARIOS, type Scenario } from './scenarios.ts';
+import {
+  checkWork,
+  originPort,
+  portOf,
+  prepareFiles,
+  SYSTEM_NAMES,
+  System,
+  type SystemName,
+  type Workplace,
+} from './systems.ts';
+
+const USAGE = `usage: npm run bench -- [options]
+  --quick            short rounds, for a first look (at most 2 minutes; the whole takes up to 12)
+  --only NAME        only this scenario, or "memory" (may be repeated)
+  --systems A,B      only these: ${SYSTEM_NAMES.join(', ')}
+  --rounds N         rounds (3; quick: 2)
+  --seconds S        seconds of load for each measurement (1.5; quick: 0.5)
+  --generator NAME   load (ours, default) or wrk
+  --json FILE        where the results go (bench/out/bench.json)
+  --port N           first of the ports that are used (24000)
+  --no-build         don't build Sallyport first
+scenarios: ${SCENARIOS.map((scenario) => scenario.name).join(', ')}, memory
+`;
+
+interface Plan {
+  readonly scenarios: readonly Scenario[];
+  readonly systems: readonly SystemName[];
+  readonly memory: MemoryPlan | null;
+  readonly rounds: number;
+  readonly seconds: number;
+  readonly generator: Generator;
+  readonly json: string;
+  readonly build: boolean;
+  readonly timeLimitMs: number;
+  readonly portBase: number;
+}
+
+const repository = join(import.meta.dirname, '..');
+const WARM_UP_SHARE = 0.2;
+const FIRST_WARM_UP_SECONDS = 1;
+
+class UsageError extends Error {
+  override readonly name = 'UsageError';
+}
+
+function readPlan(argv: readonly string[]): Plan {
+  const { values } = parseArgs({
+    args: [...argv],
+    options: {
+      quick: { type: 'boolean', default: false },
+      only: { type: 'string', multiple: true },
+      systems: { type: 'string' },
+      rounds: { type: 'string' },
+      seconds: { type: 'string' },
+      generator: { type: 'string', default: 'load' },
+      json: { type: 'string', default: join(repository, 'bench/out/bench.json') },
+      port: { type: 'string', default: '24000' },
+      'no-build': { type: 'boolean', default: false },
+    },
+  });
+  const quick = values.quick;
+  const only = values.only ?? [];
+  const systems = values.systems?.split(',') ?? [...SYSTEM_NAMES];
+  const known = [...SCENARIOS.map((scenario) => scenario.name), 'memory'];
+  for (const name of only) if (!known.includes(name)) throw new UsageError(`no scenario ${name}`);
+  for (const name of systems) {
+    if (!SYSTEM_NAMES.includes(name as SystemName)) throw new UsageError(`no system ${name}`);
+  }
+  if (values.generator !== 'load' && values.generator !== 'wrk')
+    throw new UsageError('generator: load or wrk');
+  const memory = only.length === 0 || only.includes('memory');
+  return {
+    scenarios: SCENARIOS.filter((scenario) => only.length === 0 || only.includes(scenario.name)),
+    systems: systems as SystemName[],
+    memory: memory ? (quick ? QUICK_MEMORY : FULL_MEMORY) : null,
+    rounds: positive(values.rounds, quick ? 2 : 3),
+    seconds: positive(values.seconds, quick ? 0.5 : 1.5),
+    generator: values.generator,
+    json: values.json,
+    build: !values['no-build'],
+    timeLimitMs: (quick ? 2 : 12) * 60_000,
+    portBase: positive(values.port, 24000),
+  };
+}
+
+function positive(text: string | undefined, otherwise: number): number {
+  if (text === undefined) return otherwise;
+  const value = Number(text);
+  if (!(value > 0)) throw new UsageError(`${text} is not a positive number`);
+  return value;
+}
+
+/** Fails before anything is started when something that the run needs is missing. */
+function checkTools(plan: Plan): void {
+  if (cpus().length < 2) throw new BenchError('two cores are needed: one for the proxy, one for the load');
+  const needed = ['taskset', 'gcc', 'ps'];
+  if (plan.systems.includes('nginx')) needed.push('nginx');
+  if (plan.systems.includes('haproxy')) needed.push('haproxy');
+  if (plan.generator === 'wrk') needed.push('wrk');
+  const missing = needed.filter((tool) => !succeeds('which', [tool]));
+  if (missing.length > 0) {
+    throw new BenchError(
+      `missing: ${missing.join(', ')}. On Debian: apt-get install nginx haproxy gcc util-linux procps`,
+    );
+  }
+  if (plan.systems.some(isOurs) && !existsSync(join(repository, 'bin/sallyport'))) {
+    throw new BenchError('bin/sallyport is missing');
+  }
+}
+
+function isOurs(name: SystemName): boolean {
+  return name.startsWith('sallyport');
+}
+
+function succeeds(command: string, args: readonly string[]): boolean {
+  try {
+    execFileSync(command, args, { stdio: 'ignore' });
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+function build(plan: Plan, place: Workplace): void {
+  for (const program of ['origin', 'forwarder', 'load']) {
+    const source = join(import.meta.dirname, program, `${program}.c`);
+    execFileSync('gcc', ['-O2', '-o', join(place.dir, program), source, '-lm'], { stdio: 'inherit' });
+  }
+  if (plan.build && plan.systems.some(isOurs)) {
+    execFileSync('npm', ['run', '--silent', 'build'], { cwd: repository, stdio: ['ignore', 2, 2] });
+  }
+}
+
+async function checkPorts(plan: Plan, place: Workplace): Promise<void> {
+  const ports = [originPort(place)];
+  for (const name of plan.systems) ports.push(portOf(place, name, false), portOf(place, name, true));
+  for (const port of ports) {
+    if (await accepts(port)) throw new BenchError(`port ${port} is taken; choose others with --port`);
+  }
+}
+
+function environment(): Record<string, string> {
+  return {
+    processor: `${cpus()[0]?.model ?? 'unknown'} × ${cpus().length}`,
+    memory: `${Math.round(totalmem() / 2 ** 30)} GiB`,
+    kernel: release(),
+    'TCP congestion control': setting('/proc/sys/net/ipv4/tcp_congestion_control'),
+    'Node.js': process.version,
+    nginx: version('nginx', ['-v']),
+    haproxy: version('haproxy', ['-v']),
+  };
+}
+
+function version(command: string, args: readonly string[]): string {
+  try {
+    const text = execFileSync('sh', ['-c', `${command} ${args.join(' ')} 2>&1`], { encoding: 'utf8' });
+    return /\d+\.\d+\.\d+\S*/.exec(text)?.[0] ?? 'unknown';
+  } catch {
+    return 'not installed';
+  }
+}
+
+/** One system in one scenario, once. */
+async function measure(plan: Plan, place: Workplace, scenario: Scenario, system: System, round: number) {
+  await runLoad(place, 'load', scenario, system.port, { seconds: plan.seconds * WARM_UP_SHARE });
+  const pids = system.pids();
+  const softThread = [softInterruptThread(PROXY_CORE)];
+  const softBefore = processorNs(softThread);
+  const before = processorNs(pids);
+  const startNs = process.hrtime.bigint();
+  const result = await runLoad(place, plan.generator, scenario, system.port, { seconds: plan.seconds });
+  const elapsedNs = Number(process.hrtime.bigint() - startNs);
+  const used = processorNs(pids) - before;
+  return {
+    ...result,
+    round,
+    scenario: scenario.name,
+    system: system.name,
+    processorNsPerRequest: used / result.requests,
+    utilisation: used / Math.min(elapsedNs, result.seconds * 1e9),
+    softInterruptNsPerRequest: (processorNs(softThread) - softBefore) / result.requests,
+  };
+}
+
+/** The order turns with the round, so that nobody always follows the same neighbour. */
+function rotated<T>(list: readonly T[], by: number): T[] {
+  const at = list.length === 0 ? 0 : by % list.length;
+  return [...list.slice(at), ...list.slice(0, at)];
+}
+
+async function runRounds(plan: Plan, place: Workplace, results: Results): Promise<void> {
+  if (plan.scenarios.length === 0) return;
+  const systems: System[] = [];
+  for (const name of plan.systems) {
+    const system = await System.start(place, name, false);
+    systems.push(system);
+    await checkWork(name, system.port);
+    for (const scenario of plan.scenarios) {
+      if (!scenario.systems.includes(name) || scenario.rate > 0) continue;
+      await runLoad(place, 'load', scenario, system.port, {
+        seconds: FIRST_WARM_UP_SECONDS / plan.scenarios.length,
+      });
+    }
+  }
+  for (let round = 0; round < plan.rounds; round++) {
+    for (const scenario of plan.scenarios) {
+      progress(`round ${round + 1}/${plan.rounds}: ${scenario.name}`);
+      for (const system of rotated(systems, round)) {
+        if (!scenario.systems.includes(system.name)) continue;
+        results.samples.push(await measure(plan, place, scenario, system, round));
+      }
+    }
+  }
+  for (const system of systems) await system.stop();
+}
+
+async function runMemory(plan: Plan, place: Workplace, results: Results): Promise<void> {
+  const scenario = SCENARIOS.find((candidate) => candidate.name === 'proxy-1k');
+  if (plan.memory === null || scenario === undefined) return;
+  for (const name of plan.systems) {
+    // The forwarder pairs each client with a backend connection: its idle memory says nothing.
+    if (name === 'forwarder') continue;
+    progress(`memory: ${name}`);
+    results.memory.push(await measureMemory(place, name, scenario, plan.memory));
+  }
+}
+
+function progress(text: string): void {
+  process.stderr.write(`bench: ${text}\n`);
+}
+
+async function bench(plan: Plan): Promise<void> {
+  checkTools(plan);
+  const place: Workplace = { dir: mkdtempSync(join(tmpdir(), 'sallyport-bench-')), portBase: plan.portBase };
+  process.once('exit', () => rmSync(place.dir, { recursive: true, force: true }));
+  chmodSync(place.dir, 0o755);
+  prepareFiles(place);
+  await checkPorts(plan, place);
+  build(plan, place);
+  execFileSync('taskset', ['-a', '-cp', String(LOAD_CORE), String(process.pid)], { stdio: 'ignore' });
+  const results: Results = {
+    date: new Date().toISOString(),
+    environment: environment(),
+    generator: plan.generator,
+    rounds: plan.rounds,
+    seconds: plan.seconds,
+    samples: [],
+    memory: [],
+  };
+  const origin = new Child('origin', LOAD_CORE, [join(place.dir, 'origin'), String(originPort(place))], {});
+  await origin.listening(originPort(place), 5000);
+  await runRounds(plan, place, results);
+  await runMemory(plan, place, results);
+  await origin.stop();
+  mkdirSync(dirname(plan.json), { recursive: true });
+  writeFileSync(plan.json, `${JSON.stringify(results, null, 1)}\n`);
+  process.stdout.write(markdown(results));
+  progress(`results written to ${plan.json}`);
+}
+
+/** Ends the process and all that it started. */
+function leave(code: number, message: string): void {
+  if (message !== '') process.stderr.write(`bench: ${message}\n`);
+  killChildren();
+  process.exit(code);
+}
+
+async function main(): Promise<void> {
+  process.on('exit', killChildren);
+  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const)
+    process.on(signal, () => leave(1, `stopped by ${signal}`));
+  process.on('uncaughtException', (error) => leave(1, error.stack ?? error.message));
+  try {
+    if (process.argv.includes('--help')) {
+      process.stdout.write(USAGE);
+      return;
+    }
+    const plan = readPlan(process.argv.slice(2));
+    const timer = setTimeout(() => leave(1, 'the time limit is reached'), plan.timeLimitMs);
+    await bench(plan);
+    clearTimeout(timer);
+    leave(0, '');
+  } catch (error) {
+    if (error instanceof UsageError || (error as { code?: string }).code?.startsWith('ERR_PARSE_ARGS')) {
+      leave(2, `${(error as Error).message}\n${USAGE}`);
+    }
+    leave(1, error instanceof BenchError ? error.message : String((error as Error).stack));
+  }
+}
+
+await main();
