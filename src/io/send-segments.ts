@@ -1,0 +1,345 @@
+/**
+ * The queues of what sockets are to send: segments of buffers and of files, in pooled records that are
+ * linked per socket, so that queueing allocates nothing.
+ *
+ * A segment owns one reference of its buffer until it has left or failed. Bounded: `segmentsMax` records
+ * for all sockets together; a socket that finds none fails with -ENOBUFS.
+ *
+ * `writeNow` sends with plain system calls on a non-blocking socket: all that the epoll backend does, and
+ * what the io_uring backend does for files.
+ */
+
+import { assert } from '../base/assert.ts';
+import { EAGAIN, EINTR, ENOBUFS } from '../sys/errno.ts';
+import { sendFromFile } from '../sys/file.ts';
+import { negated, send, sendmsg } from '../sys/libc.ts';
+import { type MappedMemory, mapPrivate } from '../sys/memory.ts';
+import { MSG_DONTWAIT, MSG_MORE, MSG_NOSIGNAL } from '../sys/socket.ts';
+import { type BufferId, type BufferPool, NO_BUFFER } from './buffer-pool.ts';
+import { type DeferredEvents, SEND_RESULT } from './deferred-events.ts';
+import type { OpenFiles } from './open-files.ts';
+import type { FileHandle, ReactorCounters } from './reactor.ts';
+import { NO_SEGMENT, type SocketSlot } from './socket-slot.ts';
+
+// A record is eight words.
+const BUFFER = 0; // BufferId, or NO_BUFFER for a piece of a file
+const OFFSET = 1; // arena offset of what is left
+const LEFT = 2; // bytes left
+const TOTAL = 3; // bytes at the start
+const TAG = 4;
+const NEXT = 5;
+const FILE = 6;
+const RECORD_SHIFT = 3;
+
+/** iovec entries of one sendmsg(2), behind the msghdr in the argument page. */
+const VECTORS_MAX = 64;
+const MSGHDR = 0;
+const VECTORS = 64;
+
+/** What `writeNow` returns. */
+export const QUEUE_EMPTY = 0;
+export const BLOCKED = 1;
+export const BUDGET_SPENT = 2;
+export const FAILED = 3;
+export type WriteStatus = typeof QUEUE_EMPTY | typeof BLOCKED | typeof BUDGET_SPENT | typeof FAILED;
+
+export class SendSegments {
+  private readonly pool: BufferPool;
+  private readonly files: OpenFiles;
+  private readonly deferred: DeferredEvents;
+  private readonly counters: ReactorCounters;
+  private readonly records: Int32Array;
+  /** Of a file's segment: offset in the file, bytes left, bytes at the start. */
+  private readonly filePieces: Float64Array;
+  private readonly segmentsMax: number;
+  private freeHead: number;
+  private touched: number;
+  private readonly argument: MappedMemory;
+
+  constructor(
+    pool: BufferPool,
+    files: OpenFiles,
+    deferred: DeferredEvents,
+    counters: ReactorCounters,
+    segmentsMax: number,
+  ) {
+    this.pool = pool;
+    this.files = files;
+    this.deferred = deferred;
+    this.counters = counters;
+    this.segmentsMax = segmentsMax;
+    this.records = new Int32Array(segmentsMax << RECORD_SHIFT);
+    this.filePieces = new Float64Array(segmentsMax * 3);
+    this.freeHead = NO_SEGMENT;
+    this.touched = 0;
+    this.argument = mapPrivate(4096);
+    const words = this.argument.words;
+    // struct msghdr: name u64, its length u32, vectors u64, their number u64, control u64, its length u64, flags.
+    words[(MSGHDR >> 2) + 4] = (this.argument.low + VECTORS) | 0;
+    words[(MSGHDR >> 2) + 5] = this.argument.high;
+  }
+
+  /** Queues bytes of a buffer; the reference is the queue's, released at once when the socket can't send. */
+  append(socket: SocketSlot, buffer: BufferId, offset: number, length: number, tag: number): boolean {
+    const segment = socket.sendErrno === 0 ? this.take() : NO_SEGMENT;
+    if (segment === NO_SEGMENT) {
+      this.pool.release(buffer);
+      this.refuse(socket, tag);
+      return false;
+    }
+    const records = this.records;
+    const record = segment << RECORD_SHIFT;
+    records[record + BUFFER] = buffer;
+    records[record + OFFSET] = offset;
+    records[record + LEFT] = length;
+    records[record + TOTAL] = length;
+    records[record + TAG] = tag;
+    records[record + NEXT] = NO_SEGMENT;
+    this.link(socket, segment);
+    socket.sendQueuedBytes += length;
+    return true;
+  }
+
+  appendFile(socket: SocketSlot, file: FileHandle, fileOffset: number, length: number, tag: number): boolean {
+    const segment = socket.sendErrno === 0 ? this.take() : NO_SEGMENT;
+    if (segment === NO_SEGMENT) {
+      this.refuse(socket, tag);
+      return false;
+    }
+    const record = segment << RECORD_SHIFT;
+    this.records[record + BUFFER] = NO_BUFFER;
+    this.records[record + FILE] = file;
+    this.records[record + TAG] = tag;
+    this.records[record + NEXT] = NO_SEGMENT;
+    this.filePieces[segment * 3] = fileOffset;
+    this.filePieces[segment * 3 + 1] = length;
+    this.filePieces[segment * 3 + 2] = length;
+    this.link(socket, segment);
+    socket.sendQueuedBytes += length;
+    socket.sendFiles++;
+    return true;
+  }
+
+  next(segment: number): number {
+    return this.records[(segment << RECORD_SHIFT) + NEXT];
+  }
+
+  /** Arena offset and length of what is left of a buffer's segment. */
+  offset(segment: number): number {
+    return this.records[(segment << RECORD_SHIFT) + OFFSET];
+  }
+
+  length(segment: number): number {
+    return this.records[(segment << RECORD_SHIFT) + LEFT];
+  }
+
+  isFile(segment: number): boolean {
+    return this.records[(segment << RECORD_SHIFT) + BUFFER] === NO_BUFFER;
+  }
+
+  /**
+   * Takes `sent` bytes off the queue's front and releases what has left wholly, `onSend` included. The
+   * socket may be closed by its owner meanwhile.
+   */
+  consume(socket: SocketSlot, sent: number): void {
+    const { records, pool } = this;
+    let left = sent;
+    socket.sendQueuedBytes -= sent;
+    this.counters.bytesSent += sent;
+    while (socket.sendHead !== NO_SEGMENT) {
+      const segment = socket.sendHead;
+      const record = segment << RECORD_SHIFT;
+      const length = records[record + LEFT];
+      if (left < length || records[record + BUFFER] === NO_BUFFER) {
+        if (left === 0) return;
+        assert(left < length, 'more was sent than queued');
+        records[record + OFFSET] += left;
+        records[record + LEFT] = length - left;
+        return;
+      }
+      left -= length;
+      this.unlinkHead(socket, segment, record);
+      pool.release(records[record + BUFFER]);
+      const tag = records[record + TAG];
+      if (tag !== 0) socket.handler.onSend(socket.handle, tag, records[record + TOTAL]);
+    }
+  }
+
+  /** Sending has failed for good: releases all segments and defers the failure of each that has a tag. */
+  fail(socket: SocketSlot, errno: number): void {
+    socket.sendErrno = errno;
+    while (socket.sendHead !== NO_SEGMENT) {
+      const tag = this.records[(socket.sendHead << RECORD_SHIFT) + TAG];
+      if (tag !== 0) this.deferred.push(SEND_RESULT, socket.handle, tag, errno);
+      this.dropHead(socket);
+    }
+    socket.sendQueuedBytes = 0;
+  }
+
+  /** Drops the queue but for its first `keep` segments, which the kernel still reads. */
+  drop(socket: SocketSlot, keep: number): void {
+    if (keep === 0) {
+      while (socket.sendHead !== NO_SEGMENT) this.dropHead(socket);
+      socket.sendQueuedBytes = 0;
+      return;
+    }
+    const head = socket.sendHead;
+    let last = head;
+    for (let count = 1; count < keep; count++) last = this.next(last);
+    const rest = this.next(last);
+    this.records[(last << RECORD_SHIFT) + NEXT] = NO_SEGMENT;
+    socket.sendHead = rest;
+    while (socket.sendHead !== NO_SEGMENT) this.dropHead(socket);
+    socket.sendHead = head;
+    socket.sendTail = last;
+    socket.sendQueuedBytes = 0;
+  }
+
+  /**
+   * Sends what the kernel takes without waiting, at most about `budget` bytes. Results with a tag are
+   * deferred to the turn's delivery.
+   */
+  writeNow(socket: SocketSlot, budget: number): WriteStatus {
+    let left = budget;
+    while (socket.sendHead !== NO_SEGMENT) {
+      if (left <= 0) return BUDGET_SPENT;
+      const result = this.isFile(socket.sendHead)
+        ? this.writeFile(socket, socket.sendHead, left)
+        : this.writeBuffers(socket);
+      if (result === -EINTR) continue;
+      if (result === -EAGAIN) return BLOCKED;
+      if (result < 0) {
+        this.fail(socket, result);
+        return FAILED;
+      }
+      left -= result;
+    }
+    return QUEUE_EMPTY;
+  }
+
+  /** Sends the buffers at the front. Returns bytes or -errno; -EAGAIN also after a part of them went. */
+  private writeBuffers(socket: SocketSlot): number {
+    const { records, argument, pool } = this;
+    const words = argument.words;
+    const low = pool.address | 0;
+    const high = Math.floor(pool.address / 0x100000000);
+    let count = 0;
+    let bytes = 0;
+    let segment = socket.sendHead;
+    while (segment !== NO_SEGMENT && count < VECTORS_MAX) {
+      const record = segment << RECORD_SHIFT;
+      if (records[record + BUFFER] === NO_BUFFER) break;
+      const vector = (VECTORS + count * 16) >> 2;
+      words[vector] = (low + records[record + OFFSET]) | 0;
+      words[vector + 1] = high;
+      words[vector + 2] = records[record + LEFT];
+      words[vector + 3] = 0;
+      bytes += records[record + LEFT];
+      segment = records[record + NEXT];
+      count++;
+    }
+    const flags = MSG_DONTWAIT | MSG_NOSIGNAL | (segment === NO_SEGMENT ? 0 : MSG_MORE);
+    let result: number;
+    if (count === 1) {
+      result = send(socket.fd, pool.address + this.offset(socket.sendHead), bytes, flags);
+    } else {
+      words[(MSGHDR >> 2) + 6] = count;
+      result = sendmsg(socket.fd, argument.address + MSGHDR, flags);
+    }
+    if (result < 0) return negated(result);
+    this.defer(socket, result);
+    return result < bytes ? -EAGAIN : result;
+  }
+
+  /** Like `consume`, with the events deferred. */
+  private defer(socket: SocketSlot, sent: number): void {
+    const { records, pool } = this;
+    let left = sent;
+    socket.sendQueuedBytes -= sent;
+    this.counters.bytesSent += sent;
+    while (socket.sendHead !== NO_SEGMENT) {
+      const segment = socket.sendHead;
+      const record = segment << RECORD_SHIFT;
+      const length = records[record + LEFT];
+      if (left < length || records[record + BUFFER] === NO_BUFFER) {
+        if (left === 0) return;
+        records[record + OFFSET] += left;
+        records[record + LEFT] = length - left;
+        return;
+      }
+      left -= length;
+      this.unlinkHead(socket, segment, record);
+      pool.release(records[record + BUFFER]);
+      const tag = records[record + TAG];
+      if (tag !== 0) this.deferred.push(SEND_RESULT, socket.handle, tag, records[record + TOTAL]);
+    }
+  }
+
+  /** Sends of the file at the front. Returns bytes, 0 when the segment was empty or the file has ended early, or -errno. */
+  private writeFile(socket: SocketSlot, segment: number, budget: number): number {
+    const { filePieces } = this;
+    const piece = segment * 3;
+    const wanted = filePieces[piece + 1];
+    const descriptor = this.files.descriptor(this.records[(segment << RECORD_SHIFT) + FILE]);
+    if (descriptor < 0) return descriptor;
+    const result =
+      wanted === 0 ? 0 : sendFromFile(socket.fd, descriptor, filePieces[piece], Math.min(wanted, budget));
+    if (result < 0) return result;
+    filePieces[piece] += result;
+    filePieces[piece + 1] -= result;
+    socket.sendQueuedBytes -= result;
+    this.counters.bytesSent += result;
+    if (result > 0 && result < wanted) return result;
+    // All of it has left, or the file has ended.
+    const missing = filePieces[piece + 1];
+    const record = segment << RECORD_SHIFT;
+    socket.sendQueuedBytes -= missing;
+    this.unlinkHead(socket, segment, record);
+    socket.sendFiles--;
+    this.deferred.push(
+      SEND_RESULT,
+      socket.handle,
+      this.records[record + TAG],
+      filePieces[piece + 2] - missing,
+    );
+    return result;
+  }
+
+  private refuse(socket: SocketSlot, tag: number): void {
+    if (socket.sendErrno === 0) this.fail(socket, -ENOBUFS);
+    if (tag !== 0) this.deferred.push(SEND_RESULT, socket.handle, tag, socket.sendErrno);
+  }
+
+  private dropHead(socket: SocketSlot): void {
+    const segment = socket.sendHead;
+    const record = segment << RECORD_SHIFT;
+    const buffer = this.records[record + BUFFER];
+    this.unlinkHead(socket, segment, record);
+    if (buffer === NO_BUFFER) socket.sendFiles--;
+    else this.pool.release(buffer);
+  }
+
+  private link(socket: SocketSlot, segment: number): void {
+    if (socket.sendTail === NO_SEGMENT) socket.sendHead = segment;
+    else this.records[(socket.sendTail << RECORD_SHIFT) + NEXT] = segment;
+    socket.sendTail = segment;
+  }
+
+  private unlinkHead(socket: SocketSlot, segment: number, record: number): void {
+    const next = this.records[record + NEXT];
+    socket.sendHead = next;
+    if (next === NO_SEGMENT) socket.sendTail = NO_SEGMENT;
+    // The record stays readable until the next `take`.
+    this.records[record + NEXT] = this.freeHead;
+    this.freeHead = segment;
+  }
+
+  private take(): number {
+    const segment = this.freeHead;
+    if (segment !== NO_SEGMENT) {
+      this.freeHead = this.records[(segment << RECORD_SHIFT) + NEXT];
+      return segment;
+    }
+    return this.touched < this.segmentsMax ? this.touched++ : NO_SEGMENT;
+  }
+}

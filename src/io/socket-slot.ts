@@ -1,0 +1,117 @@
+/**
+ * What a socket is to any kernel backend: its handle, descriptor, owner and queue of segments. A backend
+ * extends it with the state of its own operations. Slots are pooled: constructed once, reused for ever.
+ */
+
+import { assert } from '../base/assert.ts';
+import type { Handle, ListenerHandler, SocketHandler } from './reactor.ts';
+
+/** The index of no segment. */
+export const NO_SEGMENT = -1;
+
+/** `receiveEnd` while the peer has not ended. */
+export const NOT_ENDED = 1;
+
+// What a socket wants to receive, and what is armed to do it.
+export const NOTHING = 0;
+export const STREAM = 1;
+export const ONCE = 2;
+export type ReceiveMode = typeof NOTHING | typeof STREAM | typeof ONCE;
+
+/** Owns a socket that nobody has adopted. */
+export const NO_HANDLER: SocketHandler = {
+  onConnect: notAdopted,
+  onReceive: notAdopted,
+  onReceiveEnd: notAdopted,
+  onSend: notAdopted,
+  // A connection that its listener's owner did not adopt is closed, and nobody cares.
+  onClose(): void {},
+};
+
+/** Owns a socket that is not a listener. */
+export const NO_LISTENER_HANDLER: ListenerHandler = { onAccept: notAdopted, onAcceptError: notAdopted };
+
+function notAdopted(): void {
+  assert(false, 'an event for a socket that has no owner');
+}
+
+export class SocketSlot {
+  /** The handle while operations are allowed; 0 when free or closing. */
+  liveHandle: Handle;
+  /** The handle until the slot is free. */
+  handle: Handle;
+  fd: number;
+  handler: SocketHandler;
+  listenerHandler: ListenerHandler;
+  isListener: boolean;
+  connected: boolean;
+  closing: boolean;
+  /** Accepting is paused. */
+  paused: boolean;
+  receiveWant: ReceiveMode;
+  /** An end (0) or failure (-errno) that has come; NOT_ENDED before. */
+  receiveEnd: number;
+  /** The end has been reported. */
+  endReported: boolean;
+  /** First and last segment that the kernel has not taken; NO_SEGMENT when there is none. */
+  sendHead: number;
+  sendTail: number;
+  sendQueuedBytes: number;
+  /** Segments in the queue that are pieces of files. */
+  sendFiles: number;
+  /** Why sending failed, -errno; 0 while it works. */
+  sendErrno: number;
+  shutdownWanted: boolean;
+  /** It is on the list of sockets that the next flush looks at. */
+  dirty: boolean;
+
+  constructor() {
+    this.liveHandle = 0;
+    this.handle = 0;
+    this.fd = -1;
+    this.handler = NO_HANDLER;
+    this.listenerHandler = NO_LISTENER_HANDLER;
+    this.isListener = false;
+    this.connected = false;
+    this.closing = false;
+    this.paused = false;
+    this.receiveWant = NOTHING;
+    this.receiveEnd = NOT_ENDED;
+    this.endReported = false;
+    this.sendHead = NO_SEGMENT;
+    this.sendTail = NO_SEGMENT;
+    this.sendQueuedBytes = 0;
+    this.sendFiles = 0;
+    this.sendErrno = 0;
+    this.shutdownWanted = false;
+    this.dirty = false;
+  }
+
+  /** Makes a free slot a new socket. */
+  open(handle: Handle, fd: number, connected: boolean): void {
+    this.liveHandle = handle;
+    this.handle = handle;
+    this.fd = fd;
+    this.handler = NO_HANDLER;
+    this.listenerHandler = NO_LISTENER_HANDLER;
+    this.isListener = false;
+    this.connected = connected;
+    this.closing = false;
+    this.paused = false;
+    this.receiveWant = NOTHING;
+    this.receiveEnd = NOT_ENDED;
+    this.endReported = false;
+    this.sendErrno = 0;
+    this.shutdownWanted = false;
+    assert(this.sendHead === NO_SEGMENT && this.sendQueuedBytes === 0, 'a free slot has segments');
+  }
+
+  /** Makes it free; the owner is let go. */
+  release(): void {
+    this.handle = 0;
+    this.fd = -1;
+    this.closing = false;
+    this.handler = NO_HANDLER;
+    this.listenerHandler = NO_LISTENER_HANDLER;
+  }
+}

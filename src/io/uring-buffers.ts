@@ -1,0 +1,128 @@
+/**
+ * A provided-buffer ring: buffers of one size class from which the kernel picks when bytes arrive, so that
+ * a connection that waits holds none.
+ *
+ * The ring is kept filled up to `target` buffers, taken from the pool's last-in first-out list. The target
+ * starts small, so that few buffers circulate and stay in the processor's caches, and doubles whenever the
+ * kernel found the ring empty. A buffer that the kernel used belongs to whoever receives the bytes; another
+ * takes its place at the next `refill`.
+ */
+
+import { assert } from '../base/assert.ts';
+import { IORING_REGISTER_PBUF_RING } from '../sys/io-uring.ts';
+import { type MappedMemory, mapPrivate } from '../sys/memory.ts';
+import { type BufferId, type BufferPool, LARGE, type MEDIUM, NO_BUFFER } from './buffer-pool.ts';
+import type { UringRing } from './uring-ring.ts';
+
+export class UringBuffers {
+  readonly group: number;
+  /** Buffers in the ring. */
+  available: number;
+  /** How many are to be there. */
+  target: number;
+  private readonly pool: BufferPool;
+  private readonly sizeClass: typeof MEDIUM | typeof LARGE;
+  private readonly bufferBytes: number;
+  /** Pool id of the class's first buffer: the kernel's 16-bit ids count from there. */
+  private readonly firstId: number;
+  private readonly low: number;
+  private readonly high: number;
+  private readonly entries: number;
+  private readonly ring: MappedMemory;
+  private readonly halves: Uint16Array;
+  private tail: number;
+  private published: number;
+
+  /** `entries` is a power of two; `initialTarget` and all later targets are at most that. */
+  constructor(
+    ring: UringRing,
+    group: number,
+    pool: BufferPool,
+    sizeClass: typeof MEDIUM | typeof LARGE,
+    entries: number,
+    initialTarget: number,
+  ) {
+    const { small, medium, large } = pool.shape;
+    const count = sizeClass === LARGE ? large : medium;
+    assert(count <= 0x10000, 'a buffer id in a ring has 16 bits');
+    assert((entries & (entries - 1)) === 0 && entries <= 0x8000, 'entries must be a power of two');
+    this.group = group;
+    this.available = 0;
+    this.target = Math.min(initialTarget, entries);
+    this.pool = pool;
+    this.sizeClass = sizeClass;
+    this.firstId = sizeClass === LARGE ? small + medium : small;
+    this.bufferBytes = count === 0 ? 0 : pool.sizeOf(this.firstId);
+    this.low = pool.address | 0;
+    this.high = Math.floor(pool.address / 0x100000000);
+    this.entries = entries;
+    this.ring = mapPrivate(entries * 16);
+    this.halves = new Uint16Array(this.ring.buffer);
+    this.tail = 0;
+    this.published = 0;
+    // struct io_uring_buf_reg: ring's address u64, entries u32, group u16, flags u16, reserved 3 × u64.
+    const result = ring.register(IORING_REGISTER_PBUF_RING, [
+      this.ring.low,
+      this.ring.high,
+      entries,
+      group,
+      0,
+      0,
+      0,
+      0,
+      0,
+      0,
+    ]);
+    assert(result === 0, `cannot register a buffer ring: ${result}`);
+  }
+
+  /** The pool's id of the buffer that a completion with these flags carries, which has left the ring. */
+  take(kernelId: number): BufferId {
+    this.available--;
+    return this.firstId + kernelId;
+  }
+
+  /** Fills the ring up to its target, as far as the pool has buffers. */
+  refill(): void {
+    const { pool } = this;
+    while (this.available < this.target) {
+      const id = pool.acquire(this.sizeClass);
+      if (id === NO_BUFFER) break;
+      this.add(id);
+    }
+    if (this.tail !== this.published) {
+      this.published = this.tail;
+      // The tail lies in the reserved half-word of the first entry.
+      Atomics.store(this.halves, 7, this.tail);
+    }
+  }
+
+  /** The kernel found the ring empty: keep more in it from now on. */
+  grow(): void {
+    this.target = Math.min(this.target * 2, this.entries);
+  }
+
+  /** Returns all buffers in the ring to the pool; only after the ring itself has been destroyed. */
+  destroy(): void {
+    const words = this.ring.words;
+    const mask = this.entries - 1;
+    for (let back = 1; back <= this.available; back++) {
+      const entry = ((this.tail - back) & mask) << 2;
+      this.pool.release(this.firstId + (words[entry + 3] & 0xffff));
+    }
+    this.available = 0;
+    this.ring.unmap();
+  }
+
+  private add(id: BufferId): void {
+    const words = this.ring.words;
+    const entry = (this.tail & (this.entries - 1)) << 2;
+    // struct io_uring_buf: address u64, length u32, id u16, reserved u16 (in entry 0 the ring's tail).
+    words[entry] = (this.low + this.pool.offsetOf(id)) | 0;
+    words[entry + 1] = this.high;
+    words[entry + 2] = this.bufferBytes;
+    this.halves[(entry << 1) + 6] = id - this.firstId;
+    this.tail = (this.tail + 1) & 0xffff;
+    this.available++;
+  }
+}

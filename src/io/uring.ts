@@ -1,0 +1,962 @@
+/**
+ * The reactor on io_uring (Linux 6.1 or newer).
+ *
+ * A turn is one system call: what the handlers asked for is written into the submission queue (`flush`),
+ * `io_uring_enter` submits it and waits, then completions and due timers run. Methods only note what is
+ * wanted and put the socket on the dirty list, so that wishes which cancel each other within a turn cost
+ * nothing and all segments of a turn leave in one operation.
+ *
+ * user_data: word 0 is the handle (or a pending file operation's index), word 1 the kind of operation.
+ * Invariants: per socket at most one receive, one send and one poll are in flight; a slot is free only after
+ * the last completion of everything in flight; the buffer of a completion always ends with its owner or in
+ * the pool. No handler is called outside `turn`.
+ */
+
+import { assert, unreachable } from '../base/assert.ts';
+import { NO_SLOT, SLOT_MASK, SlotTable } from '../base/slot-table.ts';
+import { TimerWheel } from '../base/timer-wheel.ts';
+import {
+  EAGAIN,
+  EBADF,
+  ECANCELED,
+  EINTR,
+  EINVAL,
+  EMFILE,
+  ENFILE,
+  ENOBUFS,
+  ENOMEM,
+  EOPNOTSUPP,
+} from '../sys/errno.ts';
+import {
+  DOT_ADDRESS,
+  HOW_WAITING_ADDRESS,
+  OPEN_HOW_BYTES,
+  openBeneathCached,
+  readCached,
+} from '../sys/file.ts';
+import {
+  IORING_ACCEPT_MULTISHOT,
+  IORING_CQE_BUFFER_SHIFT,
+  IORING_CQE_F_BUFFER,
+  IORING_CQE_F_MORE,
+  IORING_OP_ACCEPT,
+  IORING_OP_ASYNC_CANCEL,
+  IORING_OP_CLOSE,
+  IORING_OP_CONNECT,
+  IORING_OP_OPENAT2,
+  IORING_OP_POLL_ADD,
+  IORING_OP_READ,
+  IORING_OP_RECV,
+  IORING_OP_SEND,
+  IORING_OP_SENDMSG,
+  IORING_POLL_ADD_MULTI,
+  IORING_RECV_MULTISHOT,
+  IOSQE_BUFFER_SELECT,
+  IOSQE_CQE_SKIP_SUCCESS,
+  POLLIN,
+  POLLOUT,
+} from '../sys/io-uring.ts';
+import { close, uv_backend_fd, uv_default_loop } from '../sys/libc.ts';
+import { type MappedMemory, mapPrivate } from '../sys/memory.ts';
+import { addressFamily, encodeAddress, SOCKADDR_BYTES_MAX, type SocketAddress } from '../sys/sockaddr.ts';
+import {
+  acknowledgedBytesOf,
+  createListener,
+  createStreamSocket,
+  localAddressOf,
+  MSG_NOSIGNAL,
+  MSG_WAITALL,
+  peerAddressOf,
+  SOCK_CLOEXEC,
+  SOCK_NONBLOCK,
+  setAbortiveClose,
+  shutdownWrite,
+} from '../sys/socket.ts';
+import { arenaBytes, type BufferId, BufferPool, LARGE, MEDIUM, type PoolShape } from './buffer-pool.ts';
+import {
+  DeferredEvents,
+  type DeferredKind,
+  type DeferredReceiver,
+  FILE_RESULT,
+  RECEIVE_END,
+  SEND_RESULT,
+} from './deferred-events.ts';
+import { OpenFiles } from './open-files.ts';
+import {
+  type FileHandle,
+  type FileHandler,
+  type FileKind,
+  type Handle,
+  type ListenerHandler,
+  type ListenOptions,
+  PENDING,
+  type Reactor,
+  type ReactorCounters,
+  type SocketHandler,
+} from './reactor.ts';
+import { BLOCKED, BUDGET_SPENT, SendSegments } from './send-segments.ts';
+import { NO_HANDLER, NO_SEGMENT, NOT_ENDED, NOTHING, ONCE, type ReceiveMode, STREAM } from './socket-slot.ts';
+import { UringBuffers } from './uring-buffers.ts';
+import { UringRing } from './uring-ring.ts';
+import { UringSocket } from './uring-socket.ts';
+
+// Kinds of operations, word 1 of user_data.
+const ACCEPT = 1;
+const CONNECT = 2;
+const RECEIVE_STREAM = 3;
+const RECEIVE_ONCE = 4;
+const SEND = 5;
+const CLOSE = 6;
+const WRITABLE = 7;
+// From here on the first word is no socket's handle.
+const CANCEL = 8;
+const NODE_LOOP = 9;
+const FILE_OPERATION = 10;
+
+/** Submissions that fit before the kernel is entered early, and completions that fit before it spills. */
+const SQ_ENTRIES = 4096;
+const CQ_ENTRIES = 16384;
+
+/** Entries of the buffer rings, and how many buffers circulate at first; see UringBuffers. */
+const MEDIUM_ENTRIES = 2048;
+const MEDIUM_TARGET = 64;
+const LARGE_ENTRIES = 256;
+const LARGE_TARGET = 4;
+const MEDIUM_GROUP = 1;
+const LARGE_GROUP = 2;
+
+/** Segments that one operation sends at most. */
+const VECTORS_PER_SEND = 16;
+/** Bytes of files that one socket may send in one turn: fairness among sockets. */
+const FILE_BYTES_PER_TURN = 524288;
+
+/** Turns that destruction waits for the last completions, a millisecond each. */
+const DESTROY_ATTEMPTS = 100;
+
+/** Memory for what submissions point at until they are submitted: msghdr, iovec, sockaddr. */
+const ARGUMENT_BYTES = 262144;
+const MSGHDR_BYTES = 64;
+
+/** Bounds of this backend's tables. */
+export interface ReactorLimits {
+  /** Sockets and listeners. */
+  readonly handlesMax: number;
+  readonly filesMax: number;
+  /** Opens and reads that wait for a disk. */
+  readonly fileOperationsMax: number;
+  /** Queued segments of all sockets together. */
+  readonly segmentsMax: number;
+}
+
+export const DEFAULT_LIMITS: ReactorLimits = {
+  handlesMax: 65536,
+  filesMax: 16384,
+  fileOperationsMax: 4096,
+  segmentsMax: 131072,
+};
+
+export class UringReactor implements Reactor, DeferredReceiver {
+  readonly name = 'io_uring';
+  readonly pool: BufferPool;
+  readonly timers: TimerWheel;
+  readonly counters: ReactorCounters;
+  nowMs: number;
+  wallMs: number;
+  private readonly ring: UringRing;
+  private readonly medium: UringBuffers;
+  private readonly large: UringBuffers;
+  private readonly arenaHigh: number;
+  private readonly argument: MappedMemory;
+  private argumentUsed: number;
+  private readonly slots: SlotTable;
+  private readonly sockets: UringSocket[];
+  /** What `find` returns for a handle that is not live. */
+  private readonly nobody: UringSocket;
+  /** Sockets that the next flush looks at. */
+  private readonly dirty: UringSocket[];
+  private dirtyCount: number;
+  /** Sockets whose receive found no buffer. */
+  private readonly starved: UringSocket[];
+  private readonly deferred: DeferredEvents;
+  private readonly files: OpenFiles;
+  private readonly segments: SendSegments;
+  /** Kernel forms of addresses that are connected to. */
+  private readonly encoded: WeakMap<SocketAddress, Uint8Array>;
+  private nodeHasWork: boolean;
+  private destroying: boolean;
+
+  private constructor(ring: UringRing, shape: PoolShape, limits: ReactorLimits) {
+    const arena = mapPrivate(arenaBytes(shape));
+    this.pool = new BufferPool(arena.buffer, arena.address, shape);
+    this.nowMs = Math.floor(performance.now());
+    this.wallMs = Date.now();
+    this.timers = new TimerWheel(this.nowMs);
+    this.counters = {
+      turns: 0,
+      accepted: 0,
+      acceptErrors: 0,
+      connected: 0,
+      handlesOpen: 0,
+      bufferStarvations: 0,
+      bytesReceived: 0,
+      bytesSent: 0,
+    };
+    this.ring = ring;
+    this.medium = new UringBuffers(ring, MEDIUM_GROUP, this.pool, MEDIUM, MEDIUM_ENTRIES, MEDIUM_TARGET);
+    this.large = new UringBuffers(ring, LARGE_GROUP, this.pool, LARGE, LARGE_ENTRIES, LARGE_TARGET);
+    this.arenaHigh = arena.high;
+    this.argument = mapPrivate(ARGUMENT_BYTES);
+    this.argumentUsed = 0;
+    this.slots = new SlotTable(limits.handlesMax);
+    this.sockets = [];
+    this.nobody = new UringSocket();
+    this.dirty = [];
+    this.dirtyCount = 0;
+    this.starved = [];
+    this.deferred = new DeferredEvents();
+    this.files = new OpenFiles(limits.filesMax, limits.fileOperationsMax);
+    this.segments = new SendSegments(this.pool, this.files, this.deferred, this.counters, limits.segmentsMax);
+    this.encoded = new WeakMap();
+    this.nodeHasWork = false;
+    this.destroying = false;
+    this.watchNodeLoop();
+  }
+
+  /** Returns the reactor, or -errno where the kernel has no io_uring as it is needed here. */
+  static create(shape: PoolShape, limits: ReactorLimits): UringReactor | number {
+    const ring = UringRing.create(SQ_ENTRIES, CQ_ENTRIES);
+    return typeof ring === 'number' ? ring : new UringReactor(ring, shape, limits);
+  }
+
+  listen(address: SocketAddress, options: ListenOptions, handler: ListenerHandler): Handle {
+    const fd = createListener(address, options.backlog, options.reusePort, options.unixMode ?? -1);
+    if (fd < 0) return fd;
+    const socket = this.openSlot(fd, true);
+    if (socket === this.nobody) {
+      close(fd);
+      return -EMFILE;
+    }
+    socket.isListener = true;
+    socket.listenerHandler = handler;
+    this.markDirty(socket);
+    return socket.handle;
+  }
+
+  localAddress(handle: Handle): SocketAddress {
+    return localAddressOf(this.find(handle).fd);
+  }
+
+  peerAddress(handle: Handle): SocketAddress {
+    return peerAddressOf(this.find(handle).fd);
+  }
+
+  acceptPause(listener: Handle): void {
+    const socket = this.find(listener);
+    if (!socket.isListener) return;
+    socket.paused = true;
+    this.markDirty(socket);
+  }
+
+  acceptResume(listener: Handle): void {
+    const socket = this.find(listener);
+    if (!socket.isListener) return;
+    socket.paused = false;
+    this.markDirty(socket);
+  }
+
+  adopt(handle: Handle, handler: SocketHandler): void {
+    const socket = this.find(handle);
+    if (socket !== this.nobody) socket.handler = handler;
+  }
+
+  connect(address: SocketAddress, handler: SocketHandler): Handle {
+    const bytes = this.encode(address);
+    if (bytes.length === 0) return -EINVAL;
+    const fd = createStreamSocket(addressFamily(address));
+    if (fd < 0) return fd;
+    const socket = this.openSlot(fd, false);
+    if (socket === this.nobody) {
+      close(fd);
+      return -ENOBUFS;
+    }
+    socket.handler = handler;
+    const offset = this.takeArgument(SOCKADDR_BYTES_MAX);
+    this.argument.bytes.set(bytes, offset);
+    const index = this.prepare(IORING_OP_CONNECT, socket, CONNECT);
+    const { sqes } = this.ring;
+    sqes[index + 2] = bytes.length;
+    sqes[index + 4] = (this.argument.low + offset) | 0;
+    sqes[index + 5] = this.argument.high;
+    return socket.handle;
+  }
+
+  receiveStart(handle: Handle): void {
+    this.wantReceive(this.find(handle), STREAM);
+  }
+
+  receiveOnce(handle: Handle): void {
+    this.wantReceive(this.find(handle), ONCE);
+  }
+
+  receiveStop(handle: Handle): void {
+    const socket = this.find(handle);
+    if (socket === this.nobody || socket.receiveWant === NOTHING) return;
+    socket.receiveWant = NOTHING;
+    this.markDirty(socket);
+  }
+
+  send(handle: Handle, buffer: BufferId, offset: number, length: number, tag: number): void {
+    const socket = this.find(handle);
+    if (socket === this.nobody) {
+      this.pool.release(buffer);
+      return;
+    }
+    if (this.segments.append(socket, buffer, offset, length, tag)) this.markDirty(socket);
+  }
+
+  sendFile(handle: Handle, file: FileHandle, fileOffset: number, length: number, tag: number): void {
+    const socket = this.find(handle);
+    if (socket === this.nobody) return;
+    if (this.segments.appendFile(socket, file, fileOffset, length, tag)) this.markDirty(socket);
+  }
+
+  sendQueuedBytes(handle: Handle): number {
+    return this.find(handle).sendQueuedBytes;
+  }
+
+  sendAcknowledgedBytes(handle: Handle): number {
+    const socket = this.find(handle);
+    return socket === this.nobody ? -1 : acknowledgedBytesOf(socket.fd);
+  }
+
+  shutdownSend(handle: Handle): void {
+    const socket = this.find(handle);
+    if (socket === this.nobody) return;
+    socket.shutdownWanted = true;
+    this.markDirty(socket);
+  }
+
+  close(handle: Handle, abortive: boolean): void {
+    const socket = this.find(handle);
+    if (socket === this.nobody) return;
+    if (abortive && !socket.isListener) setAbortiveClose(socket.fd);
+    this.startClose(socket);
+  }
+
+  openRoot(path: string): FileHandle {
+    return this.files.openRoot(path);
+  }
+
+  openFile(
+    root: FileHandle,
+    pathOffset: number,
+    pathLength: number,
+    handler: FileHandler,
+    tag: number,
+  ): number {
+    const directory = this.files.descriptor(root);
+    if (directory < 0) return directory;
+    const path = pathLength === 0 ? DOT_ADDRESS : this.pool.address + pathOffset;
+    const fd = openBeneathCached(directory, path);
+    if (fd >= 0) return this.files.admit(fd);
+    if (fd !== -EAGAIN) return fd;
+    const operation = this.files.begin(handler, tag, 0);
+    if (operation < 0) return operation;
+    const index = this.prepareFileOperation(IORING_OP_OPENAT2, directory, operation);
+    const { sqes } = this.ring;
+    setAddress(sqes, index + 4, path);
+    setAddress(sqes, index + 2, HOW_WAITING_ADDRESS);
+    sqes[index + 6] = OPEN_HOW_BYTES;
+    return PENDING;
+  }
+
+  fileKind(file: FileHandle): FileKind {
+    return this.files.kind(file);
+  }
+
+  fileSize(file: FileHandle): number {
+    return this.files.size(file);
+  }
+
+  fileModifiedMs(file: FileHandle): number {
+    return this.files.modifiedMs(file);
+  }
+
+  fileInode(file: FileHandle): number {
+    return this.files.inode(file);
+  }
+
+  readFile(
+    file: FileHandle,
+    fileOffset: number,
+    offset: number,
+    length: number,
+    handler: FileHandler,
+    tag: number,
+  ): number {
+    const fd = this.files.descriptor(file);
+    if (fd < 0) return fd;
+    const address = this.pool.address + offset;
+    const result = readCached(fd, fileOffset, address, length);
+    // Some file systems don't know how not to wait.
+    if (result !== -EAGAIN && result !== -EOPNOTSUPP) return result;
+    const operation = this.files.begin(handler, tag, file);
+    if (operation < 0) return operation;
+    const index = this.prepareFileOperation(IORING_OP_READ, fd, operation);
+    const { sqes } = this.ring;
+    setAddress(sqes, index + 2, fileOffset);
+    setAddress(sqes, index + 4, address);
+    sqes[index + 6] = length;
+    return PENDING;
+  }
+
+  closeFile(file: FileHandle): void {
+    this.files.close(file);
+  }
+
+  turn(waitMsMax: number): boolean {
+    this.nodeHasWork = false;
+    this.flush();
+    let waitMs = 0;
+    if (waitMsMax > 0 && this.deferred.isEmpty && this.dirtyCount === 0) {
+      this.nowMs = Math.floor(performance.now());
+      waitMs = this.timers.waitMs(this.nowMs, waitMsMax);
+    }
+    this.ring.enter(waitMs);
+    if (this.ring.isDrained()) this.argumentUsed = 0;
+    this.nowMs = Math.floor(performance.now());
+    this.wallMs = Date.now();
+    this.counters.turns++;
+    this.deferred.deliver(this);
+    this.deliverCompletions();
+    this.timers.advance(this.nowMs);
+    return this.nodeHasWork;
+  }
+
+  destroy(): void {
+    this.destroying = true;
+    for (const socket of this.sockets) {
+      socket.handler = NO_HANDLER;
+      if (socket.handle !== 0 && !socket.closing) this.startClose(socket);
+    }
+    for (let attempt = 0; attempt < DESTROY_ATTEMPTS && this.slots.used > 0; attempt++) {
+      this.ring.enter(attempt === 0 ? 0 : 1);
+      this.deliverCompletions();
+    }
+    this.ring.cancelAll(CANCEL);
+    this.deliverCompletions();
+    this.ring.destroy();
+    this.medium.destroy();
+    this.large.destroy();
+    this.files.destroy();
+    this.argument.unmap();
+    // The arena stays mapped: what the kernel ends late must find its memory.
+  }
+
+  // Flushing: from wishes to submissions.
+
+  private flush(): void {
+    const { dirty } = this;
+    const count = this.dirtyCount;
+    this.dirtyCount = 0;
+    // A socket that marks itself again (a file's next piece) writes below `index`, which was read already.
+    for (let index = 0; index < count; index++) {
+      const socket = dirty[index];
+      socket.dirty = false;
+      if (socket.closing || socket.handle === 0) continue;
+      if (socket.isListener) this.flushAccept(socket);
+      else if (socket.connected) {
+        this.flushReceive(socket);
+        this.flushSend(socket);
+      }
+    }
+    if (this.starved.length > 0) this.feedStarved();
+    this.medium.refill();
+    this.large.refill();
+  }
+
+  private flushAccept(listener: UringSocket): void {
+    if (listener.paused) {
+      if (listener.armed !== NOTHING && !listener.cancelling) {
+        listener.cancelling = true;
+        this.cancel(listener.handle, ACCEPT);
+      }
+    } else if (listener.armed === NOTHING) {
+      const index = this.prepare(IORING_OP_ACCEPT | (IORING_ACCEPT_MULTISHOT << 16), listener, ACCEPT);
+      this.ring.sqes[index + 7] = SOCK_NONBLOCK | SOCK_CLOEXEC;
+      listener.armed = STREAM;
+    }
+  }
+
+  private flushReceive(socket: UringSocket): void {
+    const { armed, receiveWant } = socket;
+    if (armed === receiveWant) {
+      // A cancellation that is under way ends with a completion, which comes back here.
+      return;
+    }
+    if (armed !== NOTHING) {
+      // One that is armed for one buffer may deliver it, whatever comes after.
+      if (!socket.cancelling && (armed === STREAM || receiveWant === NOTHING)) {
+        socket.cancelling = true;
+        this.cancel(socket.handle, armed === STREAM ? RECEIVE_STREAM : RECEIVE_ONCE);
+      }
+      return;
+    }
+    if (socket.starved || socket.receiveEnd !== NOT_ENDED) return;
+    this.armReceive(socket, receiveWant);
+  }
+
+  private armReceive(socket: UringSocket, mode: ReceiveMode): void {
+    const stream = mode === STREAM;
+    const index = this.prepare(
+      IORING_OP_RECV | (IOSQE_BUFFER_SELECT << 8) | (stream ? IORING_RECV_MULTISHOT << 16 : 0),
+      socket,
+      stream ? RECEIVE_STREAM : RECEIVE_ONCE,
+    );
+    this.ring.sqeHalves[(index << 1) + 20] = stream ? MEDIUM_GROUP : LARGE_GROUP;
+    socket.armed = mode;
+  }
+
+  /** Arms starved sockets again, as many as there are buffers: each of them has bytes waiting. */
+  private feedStarved(): void {
+    this.medium.refill();
+    this.large.refill();
+    const { starved } = this;
+    let medium = this.medium.available;
+    let large = this.large.available;
+    let kept = 0;
+    for (let index = 0; index < starved.length; index++) {
+      const socket = starved[index];
+      const usesLarge = socket.receiveWant === ONCE;
+      if (!socket.closing && socket.handle !== 0 && (usesLarge ? large : medium) <= 0) {
+        starved[kept++] = socket;
+        continue;
+      }
+      socket.starved = false;
+      if (socket.closing || socket.handle === 0) continue;
+      if (usesLarge) large--;
+      else medium--;
+      this.flushReceive(socket);
+    }
+    starved.length = kept;
+  }
+
+  private flushSend(socket: UringSocket): void {
+    if (socket.sendingCount !== 0 || socket.polling) return;
+    if (socket.sendHead === NO_SEGMENT) {
+      if (socket.shutdownWanted) this.shutDown(socket);
+    } else if (socket.sendFiles > 0) this.flushFiles(socket);
+    else this.flushBuffers(socket);
+  }
+
+  private shutDown(socket: UringSocket): void {
+    socket.shutdownWanted = false;
+    if (socket.sendErrno === 0) shutdownWrite(socket.fd);
+  }
+
+  /** Sends all that is queued in one operation: a plain send of one segment, or a vector of several. */
+  private flushBuffers(socket: UringSocket): void {
+    const { segments, pool } = this;
+    const { sqes } = this.ring;
+    const first = socket.sendHead;
+    const second = segments.next(first);
+    const low = pool.address | 0;
+    if (second === NO_SEGMENT) {
+      const index = this.prepare(IORING_OP_SEND, socket, SEND);
+      sqes[index + 4] = (low + segments.offset(first)) | 0;
+      sqes[index + 5] = this.arenaHigh;
+      sqes[index + 6] = segments.length(first);
+      sqes[index + 7] = MSG_NOSIGNAL | MSG_WAITALL;
+      socket.sendingCount = 1;
+      return;
+    }
+    const header = this.takeArgument(MSGHDR_BYTES + VECTORS_PER_SEND * 16);
+    const { words } = this.argument;
+    let count = 0;
+    for (let segment = first; segment !== NO_SEGMENT && count < VECTORS_PER_SEND; count++) {
+      const vector = (header + MSGHDR_BYTES + count * 16) >> 2;
+      words[vector] = (low + segments.offset(segment)) | 0;
+      words[vector + 1] = this.arenaHigh;
+      words[vector + 2] = segments.length(segment);
+      words[vector + 3] = 0;
+      segment = segments.next(segment);
+    }
+    // struct msghdr: name u64, its length u32, vectors u64, their number u64, control u64, its length u64, flags.
+    words.fill(0, header >> 2, (header + MSGHDR_BYTES) >> 2);
+    words[(header >> 2) + 4] = (this.argument.low + header + MSGHDR_BYTES) | 0;
+    words[(header >> 2) + 5] = this.argument.high;
+    words[(header >> 2) + 6] = count;
+    const index = this.prepare(IORING_OP_SENDMSG, socket, SEND);
+    sqes[index + 4] = (this.argument.low + header) | 0;
+    sqes[index + 5] = this.argument.high;
+    sqes[index + 6] = 1;
+    sqes[index + 7] = MSG_NOSIGNAL | MSG_WAITALL;
+    socket.sendingCount = count;
+  }
+
+  /** A queue with pieces of files is written with plain system calls, which know sendfile. */
+  private flushFiles(socket: UringSocket): void {
+    const status = this.segments.writeNow(socket, FILE_BYTES_PER_TURN);
+    if (status === BLOCKED) {
+      const index = this.prepare(IORING_OP_POLL_ADD, socket, WRITABLE);
+      this.ring.sqes[index + 7] = POLLOUT;
+      socket.polling = true;
+    } else if (status === BUDGET_SPENT) this.markDirty(socket);
+    else if (socket.shutdownWanted) this.shutDown(socket);
+  }
+
+  // Delivery: completions to handlers.
+
+  private deliverCompletions(): void {
+    const { ring } = this;
+    const { words, cqes, cqMask } = ring;
+    let position = ring.completionsBegin();
+    const end = ring.completionsAvailable();
+    while (position !== end) {
+      const entry = cqes + ((position & cqMask) << 2);
+      const handle = words[entry];
+      const kind = words[entry + 1];
+      const result = words[entry + 2];
+      const flags = words[entry + 3];
+      position = (position + 1) | 0;
+      this.onCompletion(handle, kind, result, flags);
+    }
+    ring.completionsEnd(position);
+  }
+
+  private onCompletion(handle: number, kind: number, result: number, flags: number): void {
+    if (kind >= CANCEL) {
+      this.onOther(handle, kind, result, flags);
+      return;
+    }
+    const socket = this.sockets[handle & SLOT_MASK];
+    assert(socket.handle === handle, 'a completion for a socket that is gone');
+    switch (kind) {
+      case RECEIVE_STREAM:
+        this.onReceived(socket, this.medium, result, flags);
+        break;
+      case SEND:
+        this.onSent(socket, result);
+        break;
+      case RECEIVE_ONCE:
+        this.onReceived(socket, this.large, result, flags);
+        break;
+      case ACCEPT:
+        this.onAccepted(socket, result, flags);
+        break;
+      case CONNECT:
+        this.onConnected(socket, result);
+        break;
+      case CLOSE:
+        socket.inFlight--;
+        socket.fd = -1;
+        this.freeWhenQuiet(socket);
+        break;
+      case WRITABLE:
+        socket.inFlight--;
+        socket.polling = false;
+        if (socket.closing) this.freeWhenQuiet(socket);
+        else this.markDirty(socket);
+        break;
+      default:
+        assert(false, 'a completion of an unknown kind');
+    }
+  }
+
+  private onReceived(socket: UringSocket, buffers: UringBuffers, result: number, flags: number): void {
+    const last = (flags & IORING_CQE_F_MORE) === 0;
+    if (last) {
+      socket.inFlight--;
+      socket.armed = NOTHING;
+      socket.cancelling = false;
+    }
+    if ((flags & IORING_CQE_F_BUFFER) !== 0) {
+      const buffer = buffers.take(flags >>> IORING_CQE_BUFFER_SHIFT);
+      if (result > 0 && !socket.closing) {
+        this.counters.bytesReceived += result;
+        // One buffer was asked for, and this is it, even when the stream before it delivered it.
+        if (socket.receiveWant === ONCE) socket.receiveWant = NOTHING;
+        socket.handler.onReceive(socket.handle, buffer, this.pool.offsetOf(buffer), result);
+      } else this.pool.release(buffer);
+    }
+    if (!last) return;
+    if (socket.closing) this.freeWhenQuiet(socket);
+    else if (result > 0 || result === -ECANCELED || result === -EINTR || result === -EAGAIN) {
+      if (socket.receiveWant !== NOTHING) this.markDirty(socket);
+    } else if (result === -ENOBUFS) this.starve(socket, buffers);
+    else this.onReceiveEnded(socket, result);
+  }
+
+  private starve(socket: UringSocket, buffers: UringBuffers): void {
+    this.counters.bufferStarvations++;
+    buffers.grow();
+    if (socket.receiveWant === NOTHING || socket.starved) return;
+    socket.starved = true;
+    this.starved.push(socket);
+  }
+
+  private onReceiveEnded(socket: UringSocket, errno: number): void {
+    socket.receiveEnd = errno;
+    if (socket.receiveWant === NOTHING) return;
+    socket.receiveWant = NOTHING;
+    socket.endReported = true;
+    socket.handler.onReceiveEnd(socket.handle, errno);
+  }
+
+  private onSent(socket: UringSocket, result: number): void {
+    socket.inFlight--;
+    const count = socket.sendingCount;
+    socket.sendingCount = 0;
+    if (socket.closing) {
+      if (count > 0) this.segments.drop(socket, 0);
+      this.freeWhenQuiet(socket);
+      return;
+    }
+    if (result >= 0) this.segments.consume(socket, result);
+    else if (result !== -EAGAIN && result !== -EINTR) this.segments.fail(socket, result);
+    if (socket.sendHead !== NO_SEGMENT || socket.shutdownWanted) {
+      if (!socket.closing) this.markDirty(socket);
+    }
+  }
+
+  private onAccepted(listener: UringSocket, result: number, flags: number): void {
+    if ((flags & IORING_CQE_F_MORE) === 0) {
+      listener.inFlight--;
+      listener.armed = NOTHING;
+      listener.cancelling = false;
+      if (!listener.closing && !listener.paused) this.markDirty(listener);
+    }
+    if (result >= 0) this.admit(listener, result);
+    else if (result !== -ECANCELED && !listener.closing) {
+      this.counters.acceptErrors++;
+      if (pausesAccept(result)) {
+        listener.paused = true;
+        listener.listenerHandler.onAcceptError(listener.handle, result);
+      }
+    }
+    if (listener.closing) this.freeWhenQuiet(listener);
+  }
+
+  private admit(listener: UringSocket, fd: number): void {
+    const socket = listener.closing ? this.nobody : this.openSlot(fd, true);
+    if (socket === this.nobody) {
+      close(fd);
+      if (listener.closing || listener.paused) return;
+      this.counters.acceptErrors++;
+      listener.paused = true;
+      this.markDirty(listener);
+      listener.listenerHandler.onAcceptError(listener.handle, -ENFILE);
+      return;
+    }
+    this.counters.accepted++;
+    listener.listenerHandler.onAccept(listener.handle, socket.handle);
+    if (socket.handler === NO_HANDLER && !socket.closing) this.startClose(socket);
+  }
+
+  private onConnected(socket: UringSocket, result: number): void {
+    socket.inFlight--;
+    if (socket.closing) {
+      this.freeWhenQuiet(socket);
+      return;
+    }
+    if (result < 0) {
+      this.startClose(socket);
+      socket.handler.onConnect(socket.handle, result);
+      return;
+    }
+    socket.connected = true;
+    this.counters.connected++;
+    this.markDirty(socket);
+    socket.handler.onConnect(socket.handle, 0);
+  }
+
+  private onOther(operation: number, kind: number, result: number, flags: number): void {
+    if (kind === NODE_LOOP) this.onNodeLoop(flags);
+    else if (kind === FILE_OPERATION) {
+      if (this.destroying) this.files.abandon(operation, result);
+      else this.files.finish(operation, result);
+    }
+  }
+
+  private onNodeLoop(flags: number): void {
+    this.nodeHasWork = true;
+    if ((flags & IORING_CQE_F_MORE) === 0) this.watchNodeLoop();
+  }
+
+  onDeferred(kind: DeferredKind, handle: number, first: number, second: number): void {
+    if (kind === FILE_RESULT) {
+      this.files.finish(first, second);
+      return;
+    }
+    const socket = this.find(handle);
+    if (socket === this.nobody) return;
+    switch (kind) {
+      case SEND_RESULT:
+        socket.handler.onSend(handle, first, second);
+        break;
+      case RECEIVE_END:
+        if (socket.receiveWant === NOTHING || socket.endReported) return;
+        socket.receiveWant = NOTHING;
+        socket.endReported = true;
+        socket.handler.onReceiveEnd(handle, first);
+        break;
+      default:
+        unreachable(kind);
+    }
+  }
+
+  // Slots, from open to free.
+
+  private find(handle: Handle): UringSocket {
+    const slot = handle & SLOT_MASK;
+    if (slot >= this.sockets.length) return this.nobody;
+    const socket = this.sockets[slot];
+    return socket.liveHandle === handle && handle !== 0 ? socket : this.nobody;
+  }
+
+  private openSlot(fd: number, connected: boolean): UringSocket {
+    const handle = this.slots.take();
+    if (handle === NO_SLOT) return this.nobody;
+    const slot = handle & SLOT_MASK;
+    if (slot === this.sockets.length) this.sockets.push(new UringSocket());
+    const socket = this.sockets[slot];
+    socket.open(handle, fd, connected);
+    this.counters.handlesOpen++;
+    return socket;
+  }
+
+  /** Cancels what is in flight and closes the descriptor; `onClose` follows when all has ended. */
+  private startClose(socket: UringSocket): void {
+    const { handle } = socket;
+    socket.liveHandle = 0;
+    socket.closing = true;
+    this.segments.drop(socket, socket.sendingCount);
+    if (socket.isListener) {
+      if (socket.armed !== NOTHING) this.cancel(handle, ACCEPT);
+    } else {
+      if (!socket.connected && socket.inFlight > 0) this.cancel(handle, CONNECT);
+      if (socket.armed !== NOTHING) {
+        this.cancel(handle, socket.armed === STREAM ? RECEIVE_STREAM : RECEIVE_ONCE);
+      }
+      if (socket.sendingCount > 0) this.cancel(handle, SEND);
+      if (socket.polling) this.cancel(handle, WRITABLE);
+    }
+    this.prepare(IORING_OP_CLOSE, socket, CLOSE);
+  }
+
+  private freeWhenQuiet(socket: UringSocket): void {
+    if (socket.inFlight > 0) return;
+    assert(socket.closing && socket.fd === -1, 'a socket fell quiet without having been closed');
+    const { handle, handler } = socket;
+    const isListener = socket.isListener;
+    socket.release();
+    this.slots.give(handle);
+    this.counters.handlesOpen--;
+    if (!isListener) handler.onClose(handle);
+  }
+
+  private wantReceive(socket: UringSocket, mode: ReceiveMode): void {
+    if (socket === this.nobody || socket.isListener) return;
+    socket.receiveWant = mode;
+    if (socket.receiveEnd === NOT_ENDED) this.markDirty(socket);
+    else if (!socket.endReported) this.deferred.push(RECEIVE_END, socket.handle, socket.receiveEnd, 0);
+  }
+
+  private markDirty(socket: UringSocket): void {
+    if (socket.dirty) return;
+    socket.dirty = true;
+    this.dirty[this.dirtyCount++] = socket;
+  }
+
+  // Submissions.
+
+  /** An entry for a socket, which counts as in flight. `head` is the entry's word 0. */
+  private prepare(head: number, socket: UringSocket, kind: number): number {
+    const { ring } = this;
+    const index = ring.nextSqe();
+    const { sqes } = ring;
+    sqes[index] = head;
+    sqes[index + 1] = socket.fd;
+    sqes[index + 8] = socket.handle;
+    sqes[index + 9] = kind;
+    socket.inFlight++;
+    return index;
+  }
+
+  private prepareFileOperation(opcode: number, fd: number, operation: number): number {
+    const index = this.ring.nextSqe();
+    const { sqes } = this.ring;
+    sqes[index] = opcode;
+    sqes[index + 1] = fd;
+    sqes[index + 8] = operation;
+    sqes[index + 9] = FILE_OPERATION;
+    return index;
+  }
+
+  /** Asks for the end of an operation in flight, whose last completion follows in any case. */
+  private cancel(handle: Handle, kind: number): void {
+    const index = this.ring.nextSqe();
+    const { sqes } = this.ring;
+    sqes[index] = IORING_OP_ASYNC_CANCEL | (IOSQE_CQE_SKIP_SUCCESS << 8);
+    sqes[index + 1] = -1;
+    sqes[index + 4] = handle;
+    sqes[index + 5] = kind;
+    sqes[index + 8] = handle;
+    sqes[index + 9] = CANCEL;
+  }
+
+  private watchNodeLoop(): void {
+    const index = this.ring.nextSqe();
+    const { sqes } = this.ring;
+    sqes[index] = IORING_OP_POLL_ADD;
+    sqes[index + 1] = uv_backend_fd(uv_default_loop());
+    sqes[index + 6] = IORING_POLL_ADD_MULTI;
+    sqes[index + 7] = POLLIN;
+    sqes[index + 8] = 0;
+    sqes[index + 9] = NODE_LOOP;
+  }
+
+  /** Offset of argument memory that lasts until the next submission. */
+  private takeArgument(bytes: number): number {
+    const length = (bytes + 15) & ~15;
+    if (this.argumentUsed + length > ARGUMENT_BYTES) {
+      this.ring.submit();
+      this.argumentUsed = 0;
+    }
+    const offset = this.argumentUsed;
+    this.argumentUsed = offset + length;
+    return offset;
+  }
+
+  /** The kernel's form of an address, remembered for as long as the address object lives; empty when it is not valid. */
+  private encode(address: SocketAddress): Uint8Array {
+    let bytes = this.encoded.get(address);
+    if (bytes === undefined) {
+      bytes = new Uint8Array(SOCKADDR_BYTES_MAX);
+      bytes = bytes.slice(0, encodeAddress(address, bytes, 0));
+      this.encoded.set(address, bytes);
+    }
+    return bytes;
+  }
+}
+
+/** Errors of accept(2) after which trying again at once is of no use. */
+function pausesAccept(errno: number): boolean {
+  switch (-errno) {
+    case EMFILE:
+    case ENFILE:
+    case ENOBUFS:
+    case ENOMEM:
+    case EINVAL:
+    case EBADF:
+    case EOPNOTSUPP:
+      return true;
+    default:
+      return false;
+  }
+}
+
+function setAddress(words: Int32Array, index: number, value: number): void {
+  words[index] = value | 0;
+  words[index + 1] = Math.floor(value / 0x100000000);
+}

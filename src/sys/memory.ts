@@ -1,0 +1,78 @@
+/**
+ * Mapped memory that the kernel sees as well: an ArrayBuffer and its address. A mapping lives as long as
+ * the process unless `unmap` is called, after which nobody may touch its views.
+ */
+
+import koffi from 'koffi';
+import { assert } from '../base/assert.ts';
+import { lastErrno, mmap, munmap } from './libc.ts';
+
+const PROT_READ_WRITE = 3;
+const MAP_SHARED = 0x01;
+const MAP_PRIVATE = 0x02;
+const MAP_ANONYMOUS = 0x20;
+const MAP_NORESERVE = 0x4000;
+const MAP_POPULATE = 0x8000;
+const FOUR_GIB = 0x100000000;
+export const PAGE_BYTES = 4096;
+
+export class MappedMemory {
+  readonly address: number;
+  readonly length: number;
+  readonly buffer: ArrayBuffer;
+  readonly bytes: Uint8Array;
+  readonly words: Int32Array;
+  readonly view: DataView;
+  /** Low word of the address, signed, and its high word: the address of byte `i` is (low + i) | 0 and high. */
+  readonly low: number;
+  readonly high: number;
+
+  constructor(address: number, length: number) {
+    this.address = address;
+    this.length = length;
+    this.buffer = koffi.view(address, length);
+    this.bytes = new Uint8Array(this.buffer);
+    this.words = new Int32Array(this.buffer);
+    this.view = new DataView(this.buffer);
+    this.low = address | 0;
+    this.high = Math.floor(address / FOUR_GIB);
+  }
+
+  unmap(): void {
+    munmap(this.address, this.length);
+  }
+}
+
+/**
+ * Private zeroed memory which takes up real memory only where it is touched, and which never straddles a
+ * 4 GiB boundary, so that the high word of all its addresses is the same. Throws where the kernel has none:
+ * set-up only.
+ */
+export function mapPrivate(bytes: number): MappedMemory {
+  const length = roundUpToPage(bytes);
+  assert(length < FOUR_GIB, 'a mapping must fit between two 4 GiB boundaries');
+  const reserved = mapAnonymous(length * 2);
+  const boundary = Math.ceil((reserved + 1) / FOUR_GIB) * FOUR_GIB;
+  // Either the first half lies before the next boundary, or all that begins at the boundary fits.
+  const start = boundary - reserved >= length ? reserved : boundary;
+  if (start > reserved) munmap(reserved, start - reserved);
+  const end = start + length;
+  if (end < reserved + length * 2) munmap(end, reserved + length * 2 - end);
+  return new MappedMemory(start, length);
+}
+
+/** Memory that a descriptor (a ring) shares with the kernel. Returns undefined where it cannot be mapped. */
+export function mapShared(fd: number, offset: number, length: number): MappedMemory | undefined {
+  const address = mmap(0, length, PROT_READ_WRITE, MAP_SHARED | MAP_POPULATE, fd, offset);
+  return address === -1 ? undefined : new MappedMemory(address, length);
+}
+
+function mapAnonymous(length: number): number {
+  const address = mmap(0, length, PROT_READ_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  if (address === -1) throw new Error(`cannot map ${length} bytes of memory: errno ${lastErrno()}`);
+  return address;
+}
+
+function roundUpToPage(bytes: number): number {
+  return Math.ceil(bytes / PAGE_BYTES) * PAGE_BYTES;
+}
