@@ -1,0 +1,35 @@
+/**
+ * `npm run bench:micro`: runs every micro-benchmark of this folder, one after the other, each in a process of
+ * its own (so that one's compiled code and garbage don't colour the next) pinned to one core.
+ * A micro-benchmark is a file here that prints its figures and ends. Names as arguments choose some of them.
+ */
+
+import { spawnSync } from 'node:child_process';
+import { readdirSync } from 'node:fs';
+import { join } from 'node:path';
+
+const CORE = '0';
+const TIME_LIMIT_MS = 120_000;
+
+const all = readdirSync(import.meta.dirname)
+  .filter((file) => file.endsWith('.ts') && file !== 'run.ts')
+  .map((file) => file.slice(0, -3));
+const chosen = process.argv.slice(2);
+const unknown = chosen.filter((name) => !all.includes(name));
+if (unknown.length > 0) {
+  process.stderr.write(`no micro-benchmark ${unknown.join(', ')}; there are: ${all.join(', ')}\n`);
+  process.exit(2);
+}
+
+let failed = 0;
+for (const name of chosen.length > 0 ? chosen : all) {
+  process.stdout.write(`\n## ${name}\n\n`);
+  const script = join(import.meta.dirname, `${name}.ts`);
+  const result = spawnSync('taskset', ['-c', CORE, process.execPath, '--expose-gc', script], {
+    stdio: ['ignore', 'inherit', 'inherit'],
+    timeout: TIME_LIMIT_MS,
+  });
+  if (result.error !== undefined) process.stderr.write(`${name}: ${result.error.message}\n`);
+  if (result.status !== 0) failed++;
+}
+process.exit(failed === 0 ? 0 : 1);
