@@ -13,7 +13,7 @@ import type { Config } from './model.ts';
 import { NOT_BUILT, type NotBuilt } from './not-built.ts';
 import { type Problem, Report } from './problem.ts';
 import { SCHEMA } from './schema.ts';
-import { SchemaReader } from './schema-nodes.ts';
+import { type GivenKey, SchemaReader } from './schema-nodes.ts';
 import { parseToml } from './toml.ts';
 
 export interface LoadOptions {
@@ -30,6 +30,8 @@ export interface LoadResult {
   readonly config: Config | null;
   readonly problems: readonly Problem[];
   readonly warnings: readonly Problem[];
+  /** The keys that the file gives, as far as they are right. */
+  readonly given: readonly GivenKey[];
 }
 
 /** Characters of a configuration. Ten thousand routes with all keys stay far below. */
@@ -40,18 +42,21 @@ export function loadConfig(text: string, source: string, options: LoadOptions = 
   if (text.length > TEXT_CHARS_MAX) return failure(`The file has more than ${TEXT_CHARS_MAX} characters`, '');
   const plain = text.startsWith('\uFEFF') ? text.slice(1) : text;
   const parsed = parseToml(plain);
-  if (parsed.table === null) return { config: null, problems: [parsed.problem], warnings: [] };
+  if (parsed.table === null) return { config: null, problems: [parsed.problem], warnings: [], given: [] };
   const report = new Report();
   const reader = new SchemaReader(SCHEMA, report, options.notBuilt ?? NOT_BUILT);
   const root = reader.readRoot(SCHEMA, parsed.table);
   const baseDir = options.baseDir ?? dirname(resolve(source));
   const config = buildConfig(root, source, baseDir, options.files ?? systemFiles, report);
-  if (report.problems.length + report.warnings.length === 0) return { config, problems: [], warnings: [] };
+  const { given } = reader;
+  if (report.problems.length + report.warnings.length === 0)
+    return { config, problems: [], warnings: [], given };
   const lines = locateKeys(plain);
   return {
     config: report.problems.length === 0 ? config : null,
     problems: inOrder(report.problems, lines),
     warnings: inOrder(report.warnings, lines),
+    given,
   };
 }
 
@@ -96,6 +101,15 @@ const READ_ERRORS: Readonly<Record<string, string>> = {
 };
 
 function failure(message: string, mend: string): LoadResult {
-  const problem: Problem = { kind: 'not-found', path: '', keys: [], line: 0, column: 0, message, allowed: '', mend };
-  return { config: null, problems: [problem], warnings: [] };
+  const problem: Problem = {
+    kind: 'not-found',
+    path: '',
+    keys: [],
+    line: 0,
+    column: 0,
+    message,
+    allowed: '',
+    mend,
+  };
+  return { config: null, problems: [problem], warnings: [], given: [] };
 }

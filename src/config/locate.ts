@@ -180,8 +180,8 @@ class KeyLocator {
 
 /** A quoted key without its escapes; as it stands where JSON doesn't know one of them. */
 function decodeBasic(quoted: string): string {
-  const asJson = quoted.replace(/\\(U[0-9A-Fa-f]{8}|x[0-9A-Fa-f]{2}|e)/g, (_, escape: string) => {
-    const code = escape === 'e' ? 0x1b : Number.parseInt(escape.slice(1), 16);
+  const asJson = quoted.replace(/\\(U[0-9A-Fa-f]{8}|x[0-9A-Fa-f]{2}|e)/g, (_, letters: string) => {
+    const code = letters === 'e' ? 0x1b : Number.parseInt(letters.slice(1), 16);
     return JSON.stringify(String.fromCodePoint(code)).slice(1, -1);
   });
   try {

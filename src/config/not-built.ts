@@ -101,20 +101,6 @@ export const NOT_BUILT: readonly NotBuilt[] = [
     mend: 'leave it out, or write false',
   },
   {
-    keys: ['logging.file_path'],
-    asks: always,
-    feature: 'log files',
-    values: 'any',
-    mend: 'leave it out: the log goes to standard error',
-  },
-  {
-    keys: ['logging.format'],
-    asks: (value) => value === 'json',
-    feature: 'logs in JSON',
-    values: '`"json"`',
-    mend: 'leave it out, or write "text"',
-  },
-  {
     keys: ['security.drop_privileges_user', 'security.drop_privileges_group'],
     asks: always,
     feature: 'dropping privileges',

@@ -55,7 +55,16 @@ export class Report {
   readonly warnings: Problem[] = [];
 
   add(kind: Exclude<ProblemKind, 'warning'>, at: KeyPath, message: string, allowed = '', mend = ''): void {
-    this.problems.push({ kind, path: formatKeyPath(at), keys: at, line: 0, column: 0, message, allowed, mend });
+    this.problems.push({
+      kind,
+      path: formatKeyPath(at),
+      keys: at,
+      line: 0,
+      column: 0,
+      message,
+      allowed,
+      mend,
+    });
   }
 
   warn(at: KeyPath, message: string, mend = ''): void {

@@ -3,6 +3,7 @@
  * defaults, suggestions for mistyped keys, the reference and the explanations of `check` all walk it.
  */
 
+import { isDeepStrictEqual } from 'node:util';
 import { formatKeyPath, type KeyPath } from './key-path.ts';
 import { isLikelySlip, nearestWord } from './nearest.ts';
 import type { NotBuilt } from './not-built.ts';
@@ -97,6 +98,15 @@ interface KeyOptions<T> {
   readonly fallbackWords?: string;
 }
 
+/** A key that the file gives, for `check`. */
+export interface GivenKey {
+  readonly keys: KeyPath;
+  readonly key: Key<unknown>;
+  readonly value: TomlValue;
+  /** The file says what an absent key would mean. */
+  readonly isDefault: boolean;
+}
+
 /** A key that may be absent. */
 export function key<V, T = V>(type: ValueType<V>, options: KeyOptions<V | T>): Key<V | T> {
   const words = options.fallbackWords ?? fallbackInToml(options.fallback);
@@ -130,7 +140,7 @@ export function requiredKey<T>(
 }
 
 function fallbackInToml(value: unknown): string {
-  if (value === null) return 'none';
+  if (value === null || (Array.isArray(value) && value.length === 0)) return 'none';
   return `\`${JSON.stringify(value)}\``;
 }
 
@@ -148,6 +158,8 @@ export class SchemaReader {
   private readonly notBuilt: readonly NotBuilt[];
   /** Every key of the schema with the sections that have it, to say where a misplaced key belongs. */
   private readonly homes: ReadonlyMap<string, readonly string[]>;
+  /** Keys that were read and are right, in the schema's order. */
+  readonly given: GivenKey[] = [];
 
   constructor(root: Section<Fields>, report: Report, notBuilt: readonly NotBuilt[]) {
     this.report = report;
@@ -216,7 +228,10 @@ export class SchemaReader {
   private readKey(node: Key<unknown>, value: TomlValue | undefined, at: KeyPath): unknown {
     if (value !== undefined) {
       const read = node.type.read(value, at, this.report);
-      return read === undefined ? WRONG : read;
+      if (read === undefined) return WRONG;
+      const isDefault = isDeepStrictEqual(read, node.fallback);
+      this.given.push({ keys: at, key: node, value, isDefault });
+      return read;
     }
     if (!node.isRequired) return node.fallback;
     const mend = `add ${formatKeyPath(at.slice(-1))} = ${node.example}`;

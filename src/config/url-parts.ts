@@ -9,8 +9,11 @@ import { Complaint } from './problem.ts';
 
 /** RFC 3986 §2.3. */
 const UNRESERVED = /[A-Za-z0-9\-._~]/;
-/** What a path may hold beside percent-encoded bytes: unreserved, sub-delims, `:`, `@` and `/` (RFC 3986 §3.3). */
-const PATH_CHAR = /[A-Za-z0-9\-._~!$&'()*+,;=:@/]/;
+/**
+ * What a path may hold beside percent-encoded bytes: unreserved, sub-delims, `:`, `@` and `/` (RFC 3986 §3.3),
+ * and what browsers send as it is nevertheless (WHATWG URL, path percent-encode set).
+ */
+const PATH_CHAR = /[A-Za-z0-9\-._~!$&'()*+,;=:@/[\]|]/;
 
 /**
  * A prefix as requests are matched against it: percent-encoded unreserved characters decoded, all other
@@ -51,6 +54,8 @@ function normaliseEncoding(text: string): string | Complaint {
       at += 3;
       continue;
     }
+    if (char === '\\')
+      return new Complaint('it holds a backslash', 'write / between segments, %5C for a backslash');
     if (/\p{Cc}/u.test(char)) return new Complaint('it holds a control character');
     if (/\p{Cs}/u.test(char)) return new Complaint('it holds half a surrogate pair');
     path += PATH_CHAR.test(char) ? char : encodeURIComponent(char);

@@ -1,0 +1,167 @@
+/** `check`: validates the configuration and tells what `serve` would do with it on this machine. Starts nothing. */
+
+import { describeAction, describeMatch, describeServer, describeUpstream } from '../config/describe.ts';
+import { formatKeyPath, quoteKey } from '../config/key-path.ts';
+import { type LoadResult, loadConfigFile } from '../config/load.ts';
+import type { Config, RouteConfig } from '../config/model.ts';
+import { formatListenAddress } from '../config/network-names.ts';
+import { NOT_BUILT } from '../config/not-built.ts';
+import { formatProblem } from '../config/problem.ts';
+import type { GivenKey } from '../config/schema-nodes.ts';
+import { isTable, type TomlValue } from '../config/toml.ts';
+import { EXIT_CONFIG, EXIT_OK } from './exit-codes.ts';
+import { describeMachine } from './machine.ts';
+import { type Terminal, wrap } from './terminal.ts';
+
+export async function check(configPath: string, terminal: Terminal): Promise<number> {
+  const result = loadConfigFile(configPath);
+  const { config, problems, warnings } = result;
+  if (config === null) {
+    for (const problem of [...problems, ...warnings]) terminal.err(formatProblem(problem, configPath));
+    const count = problems.length === 1 ? 'one problem' : `${problems.length} problems`;
+    terminal.err(`\n${configPath}: ${count}. Nothing would start.`);
+    return EXIT_CONFIG;
+  }
+  const report = new CheckReport(terminal);
+  report.listeners(config);
+  report.routes(config, result);
+  report.upstreams(config);
+  report.otherKeys(result);
+  report.machine(config, await describeMachine());
+  report.warnings(result, configPath);
+  const end =
+    warnings.length === 0
+      ? ''
+      : `, with ${warnings.length === 1 ? 'a warning' : `${warnings.length} warnings`}`;
+  terminal.out(`\n${configPath} is valid${end}.`);
+  return EXIT_OK;
+}
+
+/** The host or path route that a key belongs to, as problems and routes name it; empty for other keys. */
+function routeNameOf(keys: GivenKey['keys']): string {
+  if (keys[0] === 'host_routes') return String(keys[1]);
+  return keys[0] === 'path_routes' ? `${keys[1]}:${keys[2]}` : '';
+}
+
+/** Keys whose effect is told in the words of their route, group or listener. */
+function isToldInWords(keys: GivenKey['keys']): boolean {
+  if (routeNameOf(keys) !== '') return !keys.includes('security');
+  return keys[0] === 'upstreams' || (keys[0] === 'server' && keys[1] === 'listen');
+}
+
+class CheckReport {
+  private readonly terminal: Terminal;
+  private isFirst = true;
+
+  constructor(terminal: Terminal) {
+    this.terminal = terminal;
+  }
+
+  private title(text: string): void {
+    this.terminal.out(this.isFirst ? text : `\n${text}`);
+    this.isFirst = false;
+  }
+
+  /** A line at some depth; what is too long goes on deeper. */
+  private line(depth: number, text: string): void {
+    this.terminal.out(wrap(text, this.terminal.columns, '  '.repeat(depth)));
+  }
+
+  listeners(config: Config): void {
+    const { server } = config;
+    this.title('Listens on');
+    const protocols = config.tls === null ? 'HTTP/1.1, without TLS' : 'TLS';
+    for (const address of server.listen) this.line(1, `${formatListenAddress(address)}  (${protocols})`);
+    for (const address of server.http) this.line(1, `${formatListenAddress(address)}  (redirects to HTTPS)`);
+  }
+
+  routes(config: Config, result: LoadResult): void {
+    const order = config.server.routePrecedence === 'host' ? 'host routes first' : 'path routes first';
+    this.title(`Routes, in the order in which they are tried (${order})`);
+    if (config.routes.length === 0) this.line(1, 'none: every request is answered 421');
+    for (const route of config.routes) {
+      this.line(1, describeMatch(route));
+      this.line(2, `→ ${describeAction(route, config)}`);
+      this.routeKeys(route, result);
+    }
+    if (config.routes.length > 0) {
+      this.line(1, 'otherwise');
+      const isAnyKnown = config.routes.some(
+        ({ host, path }) => host === '*' && (path === null || path === '/'),
+      );
+      if (!isAnyKnown) this.line(2, '→ 404 where the host has routes, 421 where no route knows the host');
+      else this.line(2, '→ 404');
+    }
+  }
+
+  private routeKeys(route: RouteConfig, result: LoadResult): void {
+    for (const given of result.given) {
+      if (routeNameOf(given.keys) !== route.name || isToldInWords(given.keys) || given.isDefault) continue;
+      this.key(2, given, formatKeyPath(given.keys.slice(given.keys.indexOf('security') + 1)));
+    }
+  }
+
+  private key(depth: number, given: GivenKey, name: string): void {
+    const { meaning, fallbackWords } = given.key;
+    const words = fallbackWords.replaceAll('`', '');
+    this.line(depth, `${name} = ${showValue(given.value)} (default: ${words})`);
+    this.line(depth + 1, meaning.replaceAll('`', ''));
+  }
+
+  upstreams(config: Config): void {
+    const groups = config.upstreams.filter(({ name }) => !name.startsWith('route '));
+    if (groups.length === 0) return;
+    this.title('Groups of backends');
+    for (const group of groups) {
+      this.line(1, `${JSON.stringify(group.name)}: ${describeUpstream(group)}`);
+      for (const server of group.servers) this.line(2, describeServer(server));
+    }
+  }
+
+  otherKeys(result: LoadResult): void {
+    const changed = result.given.filter(
+      ({ keys, isDefault }) => !isDefault && routeNameOf(keys) === '' && !isToldInWords(keys),
+    );
+    this.title('Other keys that differ from their defaults');
+    if (changed.length === 0) this.line(1, 'none');
+    for (const given of changed) this.key(1, given, formatKeyPath(given.keys));
+  }
+
+  machine(config: Config, io: string): void {
+    this.title('On this machine');
+    this.line(1, `I/O: ${io}`);
+    const asked =
+      config.server.threads === 0 ? 'threads is 0 or absent, which will mean one per core' : 'threads = 1';
+    this.line(1, `Workers: one, in the server’s own process (${asked}; more are not built yet)`);
+    const missing = [...new Set(NOT_BUILT.map(({ feature }) => feature))];
+    this.line(1, 'Confinement: none beyond what the process was started with (not built yet)');
+    this.line(1, `Not built yet, and refused when asked for: ${missing.join('; ')}`);
+  }
+
+  warnings(result: LoadResult, source: string): void {
+    if (result.warnings.length === 0) return;
+    this.title('Warnings');
+    for (const warning of result.warnings) {
+      const [first, ...rest] = formatProblem(warning, source).split('\n');
+      this.line(1, first.replace(/^Warning: /, ''));
+      for (const line of rest) this.line(2, line.trim());
+    }
+  }
+}
+
+/** Longer values are cut: the file has them. */
+const VALUE_CHARS_MAX = 60;
+
+/** A value as TOML writes it, in short. */
+function showValue(value: TomlValue): string {
+  const text = writeValue(value);
+  return text.length <= VALUE_CHARS_MAX ? text : `${text.slice(0, VALUE_CHARS_MAX)}…`;
+}
+
+function writeValue(value: TomlValue): string {
+  if (typeof value === 'string') return JSON.stringify(value);
+  if (Array.isArray(value)) return `[${value.map(writeValue).join(', ')}]`;
+  if (!isTable(value)) return String(value);
+  const pairs = Object.entries(value).map(([name, each]) => `${quoteKey(name)} = ${writeValue(each)}`);
+  return `{ ${pairs.join(', ')} }`;
+}
