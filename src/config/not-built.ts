@@ -3,7 +3,7 @@
  * ignored. When a feature is built, its entry is deleted here; nothing else changes.
  */
 
-import { isTable, type TomlTable, type TomlValue } from './toml.ts';
+import type { TomlTable, TomlValue } from './toml.ts';
 
 export interface NotBuilt {
   /** Keys whose value may ask for the feature; `*` stands for a name or an index. */
@@ -26,6 +26,23 @@ const begins = (value: TomlValue, prefix: string): boolean =>
 function inBackends(name: string): readonly string[] {
   return [`host_routes.*.${name}`, `path_routes.*.*.${name}`, `upstreams.*.servers.*.${name}`];
 }
+
+const SANDBOX_DETAILS = [
+  'unshare_mount',
+  'unshare_uts',
+  'unshare_ipc',
+  'unshare_pid',
+  'unshare_user',
+  'unshare_net',
+  'keep_capabilities',
+  'ro_bind_mounts',
+  'rw_bind_mounts',
+  'tmpfs_mounts',
+  'mount_proc',
+  'mount_dev',
+  'hostname',
+  'no_new_privs',
+];
 
 export const NOT_BUILT: readonly NotBuilt[] = [
   {
@@ -143,6 +160,13 @@ export const NOT_BUILT: readonly NotBuilt[] = [
     mend: 'leave it out, or write false',
   },
   {
+    keys: SANDBOX_DETAILS.map((name) => `security.sandbox_${name}`),
+    asks: (_, siblings) => siblings['enable_sandbox'] === undefined,
+    feature: 'the sandbox (namespaces, mounts, capabilities)',
+    values: 'any',
+    mend: 'leave it out',
+  },
+  {
     keys: ['performance.reuseport_balancing'],
     asks: (value) => value === 'cbpf',
     feature: 'balancing by client address (it comes with more than one worker)',
@@ -157,15 +181,3 @@ export const NOT_BUILT: readonly NotBuilt[] = [
     mend: 'leave it out, or write false',
   },
 ];
-
-/** Sandbox details without `enable_sandbox` ask for it as well. */
-export const SANDBOX_DETAIL: NotBuilt = {
-  keys: ['security'],
-  asks: (value) =>
-    isTable(value) &&
-    value['enable_sandbox'] === undefined &&
-    Object.keys(value).some((name) => name.startsWith('sandbox_')),
-  feature: 'the sandbox (namespaces, mounts, capabilities)',
-  values: '',
-  mend: 'remove the keys that begin with sandbox_',
-};

@@ -40,7 +40,8 @@ const PATHS_MAX = 256;
 
 const ipRanges = listOf(parsed('an IP address or CIDR range', parseIpRange), { max: RANGES_MAX });
 const listenAddress = parsed('address:port, [IPv6]:port, or unix:/path', parseListenAddress);
-const path = text('a path; a relative one starts from the folder of the configuration file');
+/** Relative ones start from the folder of the configuration file. */
+const path = text('a path');
 const paths = listOf(path, { max: PATHS_MAX });
 const seconds = integer(1, DAY_SECS);
 const serverName = parsed('a host name', parseDnsName);
@@ -632,7 +633,7 @@ const HEALTH_CHECK = optionalSection(
   },
 );
 
-const UPSTREAM = section('A group of backends.', {
+const UPSTREAM = section('', {
   algorithm: key(word('round_robin', 'least_conn', 'ip_hash'), {
     fallback: 'round_robin' as const,
     meaning:
@@ -644,7 +645,8 @@ const UPSTREAM = section('A group of backends.', {
     bareKey: 'url',
     isRequired: true,
     max: 256,
-    meaning: 'The backends: URLs, or tables with a URL and more.',
+    meaning:
+      'The backends: URLs, or tables with a URL and more, as in `servers = ["http://10.0.0.1:8080", { url = "http://10.0.0.2:8080", weight = 2 }]`.',
     of: SERVER_ENTRY,
   } satisfies Entries<ServerEntryFields>,
   health_check: HEALTH_CHECK,

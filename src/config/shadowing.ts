@@ -10,8 +10,9 @@ import type { Report } from './problem.ts';
  * its paths the longest.
  */
 export function compareRoutes(a: RouteConfig, b: RouteConfig, precedence: 'host' | 'path'): number {
-  const byHost = hostRank(a.host) - hostRank(b.host) || b.host.length - a.host.length;
-  if (byHost !== 0) return byHost;
+  const byRank = hostRank(a.host) - hostRank(b.host);
+  if (byRank !== 0) return byRank;
+  if (a.host.startsWith('*') && a.host.length !== b.host.length) return b.host.length - a.host.length;
   if (a.host !== b.host) return a.host < b.host ? -1 : 1;
   if ((a.path === null) !== (b.path === null)) {
     const isFirst = (a.path === null) === (precedence === 'host');

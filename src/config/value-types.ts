@@ -17,13 +17,13 @@ export interface ValueType<T> {
 
 /** What every type says about a value of another type. */
 function refuseType(value: TomlValue, at: KeyPath, report: Report, words: string, mend = ''): undefined {
-  report.add('value', at, `Expected ${article(words)}, found ${describeValue(value)}`, words, mend);
+  const noun = words.split(/[,:(]/, 1)[0].trim();
+  report.add('value', at, `Expected ${article(noun)}, found ${describeValue(value)}`, words, mend);
   return undefined;
 }
 
 function article(words: string): string {
-  const noun = words.split(/[,:(]/, 1)[0].trim();
-  return `${/^[aeiou]/.test(noun) ? 'an' : 'a'} ${noun}`;
+  return `${/^[aeiou]/.test(words) ? 'an' : 'a'} ${words}`;
 }
 
 export function boolean(): ValueType<boolean> {
@@ -144,7 +144,7 @@ export function listOf<T>(
   item: ValueType<T>,
   options: { readonly min?: number; readonly max: number; readonly whyNotEmpty?: string },
 ): ValueType<readonly T[]> {
-  const words = `array of at most ${options.max}, each a ${item.words}`;
+  const words = `array of at most ${options.max}, each ${article(item.words)}`;
   return {
     words,
     read(value, at, report) {
