@@ -2,7 +2,8 @@
  * The arena and its buffers: all memory that the kernel (or OpenSSL) sees. One mapping holds three
  * size classes; a buffer is a small integer id, reference-counted, released exactly once a reference.
  *
- * Invariants: an id is either in its class's free list (references 0) or held (references > 0).
+ * Invariants: an id is either in its class's free list (references 0), lent to the kernel (references 0), or
+ * held (references > 0).
  * The free lists are last-in first-out, so that the working set stays small. Untouched buffers cost
  * no resident memory.
  */
@@ -54,6 +55,8 @@ export class BufferPool {
   private readonly references: Uint16Array;
   private readonly freeIds: Int32Array[];
   private readonly freeCounts: Int32Array;
+  /** Buffers that the kernel may fill, which nobody holds yet. */
+  private lent: number;
 
   /** `memory` must hold `arenaBytes(shape)` bytes, 4096-aligned at `address` where a kernel uses it. */
   constructor(memory: ArrayBuffer, address: number, shape: PoolShape) {
@@ -76,6 +79,7 @@ export class BufferPool {
       descending(this.largeStart, shape.large),
     ];
     this.freeCounts = Int32Array.of(shape.small, shape.medium, shape.large);
+    this.lent = 0;
   }
 
   /** A buffer with one reference, or NO_BUFFER when the class is exhausted (the caller sheds load). */
@@ -107,6 +111,31 @@ export class BufferPool {
     }
   }
 
+  /**
+   * Takes a buffer for the kernel to fill when bytes arrive: neither free nor held. Returns NO_BUFFER when the
+   * class is exhausted. Ends with `acquireLent` or `returnLent`.
+   */
+  lend(sizeClass: SizeClass): BufferId {
+    const left = this.freeCounts[sizeClass] - 1;
+    if (left < 0) return NO_BUFFER;
+    this.freeCounts[sizeClass] = left;
+    this.lent++;
+    return this.freeIds[sizeClass][left];
+  }
+
+  /** The kernel has filled a lent buffer, which has one reference from now on. */
+  acquireLent(id: BufferId): void {
+    assert(this.references[id] === 0 && this.lent > 0, 'a lent buffer has references');
+    this.lent--;
+    this.references[id] = 1;
+  }
+
+  /** A lent buffer comes home unused. */
+  returnLent(id: BufferId): void {
+    this.acquireLent(id);
+    this.release(id);
+  }
+
   classOf(id: BufferId): SizeClass {
     return id < this.mediumStart ? SMALL : id < this.largeStart ? MEDIUM : LARGE;
   }
@@ -131,10 +160,11 @@ export class BufferPool {
     return this.freeCounts[sizeClass];
   }
 
-  /** Buffers of all classes that somebody holds. */
+  /** Buffers of all classes that somebody holds; those lent to the kernel are nobody's. */
   heldCount(): number {
     const { small, medium, large } = this.shape;
-    return small + medium + large - this.freeCounts[0] - this.freeCounts[1] - this.freeCounts[2];
+    const free = this.freeCounts[0] + this.freeCounts[1] + this.freeCounts[2];
+    return small + medium + large - free - this.lent;
   }
 }
 

@@ -14,12 +14,16 @@ import { type MappedMemory, mapPrivate } from '../sys/memory.ts';
 import { type BufferId, type BufferPool, LARGE, type MEDIUM, NO_BUFFER } from './buffer-pool.ts';
 import type { UringRing } from './uring-ring.ts';
 
+/** What of a class may lie in the ring; the rest is for those who hold buffers. */
+const LENT_SHARE_MAX = 0.25;
+
 export class UringBuffers {
   readonly group: number;
   /** Buffers in the ring. */
   available: number;
   /** How many are to be there. */
   target: number;
+  private readonly targetMax: number;
   private readonly pool: BufferPool;
   private readonly sizeClass: typeof MEDIUM | typeof LARGE;
   private readonly bufferBytes: number;
@@ -33,7 +37,7 @@ export class UringBuffers {
   private tail: number;
   private published: number;
 
-  /** `entries` is a power of two; `initialTarget` and all later targets are at most that. */
+  /** `entries` is a power of two; all targets are at most that, and at most LENT_SHARE_MAX of the class. */
   constructor(
     ring: UringRing,
     group: number,
@@ -48,7 +52,8 @@ export class UringBuffers {
     assert((entries & (entries - 1)) === 0 && entries <= 0x8000, 'entries must be a power of two');
     this.group = group;
     this.available = 0;
-    this.target = Math.min(initialTarget, entries);
+    this.targetMax = Math.min(entries, Math.max(1, Math.floor(count * LENT_SHARE_MAX)));
+    this.target = Math.min(initialTarget, this.targetMax);
     this.pool = pool;
     this.sizeClass = sizeClass;
     this.firstId = sizeClass === LARGE ? small + medium : small;
@@ -78,15 +83,17 @@ export class UringBuffers {
 
   /** The pool's id of the buffer that a completion with these flags carries, which has left the ring. */
   take(kernelId: number): BufferId {
+    const id = this.firstId + kernelId;
     this.available--;
-    return this.firstId + kernelId;
+    this.pool.acquireLent(id);
+    return id;
   }
 
   /** Fills the ring up to its target, as far as the pool has buffers. */
   refill(): void {
     const { pool } = this;
     while (this.available < this.target) {
-      const id = pool.acquire(this.sizeClass);
+      const id = pool.lend(this.sizeClass);
       if (id === NO_BUFFER) break;
       this.add(id);
     }
@@ -99,7 +106,7 @@ export class UringBuffers {
 
   /** The kernel found the ring empty: keep more in it from now on. */
   grow(): void {
-    this.target = Math.min(this.target * 2, this.entries);
+    this.target = Math.min(this.target * 2, this.targetMax);
   }
 
   /** Returns all buffers in the ring to the pool; only after the ring itself has been destroyed. */
@@ -108,7 +115,7 @@ export class UringBuffers {
     const mask = this.entries - 1;
     for (let back = 1; back <= this.available; back++) {
       const entry = ((this.tail - back) & mask) << 2;
-      this.pool.release(this.firstId + (words[entry + 3] & 0xffff));
+      this.pool.returnLent(this.firstId + (words[entry + 3] & 0xffff));
     }
     this.available = 0;
     this.ring.unmap();

@@ -434,6 +434,7 @@ export class UringReactor implements Reactor, DeferredReceiver {
   }
 
   destroy(): void {
+    if (this.destroying) return;
     this.destroying = true;
     for (const socket of this.sockets) {
       socket.handler = NO_HANDLER;
