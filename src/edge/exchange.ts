@@ -7,6 +7,7 @@
  */
 
 import { assert } from '../base/assert.ts';
+import { copyBytes } from '../base/bytes.ts';
 import {
   E_BODY_TOO_LARGE,
   E_HEAD_TOO_LARGE,
@@ -21,7 +22,7 @@ import {
   E_RESPONSE_TRUNCATED,
   faultOf,
 } from '../http/fault.ts';
-import { FieldSection } from '../http/fields.ts';
+import { F_DATE, FieldSection } from '../http/fields.ts';
 import {
   BODY_LENGTH,
   BODY_NONE,
@@ -29,20 +30,22 @@ import {
   M_HEAD,
   RequestHead,
   ResponseHead,
+  SCHEME_HTTPS,
   TARGET_ASTERISK,
 } from '../http/message.ts';
 import { isNormalPath, normalizePath } from '../http/path.ts';
 import { type BufferId, NO_BUFFER } from '../io/buffer-pool.ts';
 import type { FileHandle, Reactor } from '../io/reactor.ts';
+import type { ClientAddress } from './client-address.ts';
 import type { EdgeContext } from './context.ts';
 import { effectiveClient } from './forwarded.ts';
+import type { Generation } from './generation.ts';
+import { V_CLIENT_IP, V_HOST, V_REQUEST_URI, V_SCHEME, type VariableSource } from './header-rules.ts';
 import { sendAsteriskOptions, sendFault } from './local-response.ts';
 import type { Responder, ResponseTarget } from './responder.ts';
 import type { Route } from './route.ts';
 import { Scratch } from './scratch.ts';
 import type { DownstreamStream } from './stream.ts';
-import type { ClientAddress } from './client-address.ts';
-import type { Generation } from './generation.ts';
 
 /** Not in use: in the worker's free list. */
 export const X_FREE = 0;
@@ -55,7 +58,9 @@ export const X_RESPONDING = 3;
 /** The response is complete or cut; nothing may be sent any more. */
 export const X_ENDED = 4;
 
-export class Exchange implements ResponseTarget {
+const QUESTION = 0x3f;
+
+export class Exchange implements ResponseTarget, VariableSource {
   readonly context: EdgeContext;
   readonly reactor: Reactor;
   readonly request: RequestHead;
@@ -85,6 +90,8 @@ export class Exchange implements ResponseTarget {
   startMs: number;
   /** Value of Retry-After in a local answer; 0: none. */
   retryAfterSecs: number;
+  /** Status of the response whose head was sent; 0: none was. */
+  sentStatus: number;
   /** What ended it, 0 when it ended well; for the log. */
   faultCode: number;
   /** URL of the backend that answered; for the log. */
@@ -118,6 +125,7 @@ export class Exchange implements ResponseTarget {
     this.responseBytes = 0;
     this.startMs = 0;
     this.retryAfterSecs = 0;
+    this.sentStatus = 0;
     this.faultCode = 0;
     this.upstreamName = '';
     this.requestIdText = '';
@@ -143,6 +151,7 @@ export class Exchange implements ResponseTarget {
     this.responseBytes = 0;
     this.startMs = this.reactor.nowMs;
     this.retryAfterSecs = 0;
+    this.sentStatus = 0;
     this.faultCode = 0;
     this.upstreamName = '';
     this.requestIdText = '';
@@ -296,7 +305,7 @@ export class Exchange implements ResponseTarget {
     if (generation.trustsSomeone) this.client = effectiveClient(generation, stream.client, request.fields);
     const client = this.client;
     if (route.limitsAddresses && (client === null || !route.admitsAddress(client))) return E_IP_DENIED;
-    if (route.limitsMethods && !route.admitsMethod(request, this.reactor.pool.bytes)) return E_METHOD_NOT_ALLOWED;
+    if (route.limitsMethods && !route.admitsMethod(request, this.reactor.pool)) return E_METHOD_NOT_ALLOWED;
     if (request.headBytes > security.maxRequestHeaderSize) return E_HEAD_TOO_LARGE;
     if (request.bodyKind === BODY_LENGTH && request.contentLength > security.maxRequestBodySize) {
       stream.closeAfterResponse();
@@ -323,11 +332,16 @@ export class Exchange implements ResponseTarget {
     const response = this.response;
     const status = response.status;
     this.phase = X_RESPONDING;
+    this.sentStatus = status;
     this.hasContent = !(
-      this.request.methodId === M_HEAD || status === 204 || status === 304 || status === 101 ||
+      this.request.methodId === M_HEAD ||
+      status === 204 ||
+      status === 304 ||
+      status === 101 ||
       response.bodyKind === BODY_NONE
     );
-    if (this.route !== null && this.route.hasResponseRules) this.route.applyResponseRules(response.fields);
+    if (status >= 200 && response.fields.find(F_DATE, 0) < 0) this.context.addDate(response.fields);
+    if (this.route?.hasResponseRules) this.route.applyResponseRules(response.fields);
     assert(this.stream !== null, 'an exchange without a stream');
     this.stream.sendHead(this.request, response, this.hasContent);
   }
@@ -379,7 +393,9 @@ export class Exchange implements ResponseTarget {
     const stream = this.stream;
     assert(stream !== null, 'an exchange without a stream');
     if (
-      this.hasContent && !this.tunnel && response.bodyKind === BODY_LENGTH &&
+      this.hasContent &&
+      !this.tunnel &&
+      response.bodyKind === BODY_LENGTH &&
       this.responseBytes !== response.contentLength
     ) {
       this.fail(E_RESPONSE_TRUNCATED);
@@ -440,6 +456,48 @@ export class Exchange implements ResponseTarget {
     if (this.requestEnded || this.request.bodyKind === BODY_NONE) return 0;
     if (this.request.bodyKind !== BODY_LENGTH) return LENGTH_UNKNOWN;
     return this.request.contentLength - this.requestBytes;
+  }
+
+  // ---- For header rules (VariableSource) ------------------------------------------------------------
+
+  variableLength(variable: number): number {
+    const { request } = this;
+    switch (variable) {
+      case V_CLIENT_IP:
+        return this.client === null ? 0 : this.client.text.length;
+      case V_HOST:
+        return request.authorityLength;
+      case V_REQUEST_URI:
+        return this.pathLength + (request.queryOffset < 0 ? 0 : request.queryLength + 1);
+      case V_SCHEME:
+        return this.stream?.scheme === SCHEME_HTTPS ? 5 : 4;
+      default:
+        return this.requestId().length;
+    }
+  }
+
+  writeVariable(variable: number, at: number): number {
+    const { request } = this;
+    const { bytes, text } = this.reactor.pool;
+    switch (variable) {
+      case V_CLIENT_IP:
+        return at + text.latin1Write(this.client?.text ?? '', at, this.variableLength(V_CLIENT_IP));
+      case V_HOST:
+        copyBytes(bytes, at, request.authorityOffset, request.authorityLength);
+        return at + request.authorityLength;
+      case V_REQUEST_URI: {
+        copyBytes(bytes, at, this.pathOffset, this.pathLength);
+        const end = at + this.pathLength;
+        if (request.queryOffset < 0) return end;
+        bytes[end] = QUESTION;
+        copyBytes(bytes, end + 1, request.queryOffset, request.queryLength);
+        return end + 1 + request.queryLength;
+      }
+      case V_SCHEME:
+        return at + text.latin1Write(this.stream?.scheme === SCHEME_HTTPS ? 'https' : 'http', at, 5);
+      default:
+        return at + text.latin1Write(this.requestId(), at, this.requestId().length);
+    }
   }
 
   /** 32 hexadecimal digits that name this exchange in logs and in X-Request-ID. */

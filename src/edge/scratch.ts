@@ -4,8 +4,17 @@
  * `release`, so that field sections may point to it.
  */
 
-import { type FieldSection, FIELD_NAMES } from '../http/fields.ts';
-import { type BufferId, type BufferPool, LARGE, MEDIUM, MEDIUM_BYTES, NO_BUFFER, SMALL, SMALL_BYTES } from '../io/buffer-pool.ts';
+import { FIELD_NAMES, type FieldSection } from '../http/fields.ts';
+import {
+  type BufferId,
+  type BufferPool,
+  LARGE,
+  MEDIUM,
+  MEDIUM_BYTES,
+  NO_BUFFER,
+  SMALL,
+  SMALL_BYTES,
+} from '../io/buffer-pool.ts';
 
 const COLON = 0x3a;
 const SPACE = 0x20;

@@ -1,0 +1,52 @@
+/** What the parts of one edge worker share: memory, clock, pools, the configuration in force. Implemented by the worker. */
+
+import type { FieldSection } from '../http/fields.ts';
+import type { Reactor } from '../io/reactor.ts';
+import type { Exchange } from './exchange.ts';
+import type { Generation } from './generation.ts';
+import type { Http1Connection } from './http1-connection.ts';
+import type { ClientEngine, ServerEngine } from './http1-engine.ts';
+import type { ProxyResponder } from './proxy-responder.ts';
+
+/** Limits of the configuration in force that hold before a route is known. Milliseconds and bytes. */
+export interface EdgeLimits {
+  /** The longest of all routes' client_header_timeout_secs, since the route is in the head. */
+  readonly clientHeaderTimeoutMs: number;
+  /** The largest of all routes' max_request_header_size. */
+  readonly headBytesMax: number;
+  readonly keepAliveTimeoutMs: number;
+  readonly writeTimeoutMs: number;
+  readonly minRateBytesPerSec: number;
+}
+
+export interface EdgeContext {
+  readonly reactor: Reactor;
+  readonly limits: EdgeLimits;
+  /** The edge is stopping: connections close after what they are doing. */
+  readonly isDraining: boolean;
+
+  takeExchange(): Exchange;
+  recycleExchange(exchange: Exchange): void;
+  takeServerEngine(): ServerEngine;
+  recycleServerEngine(engine: ServerEngine): void;
+  takeClientEngine(): ClientEngine;
+  recycleClientEngine(engine: ClientEngine): void;
+  takeProxyResponder(): ProxyResponder;
+  recycleProxyResponder(responder: ProxyResponder): void;
+
+  /** The configuration in force; it lives until everyone who entered has left. */
+  enterGeneration(): Generation;
+  leaveGeneration(generation: Generation): void;
+
+  /** Appends the present date as a Date field. */
+  addDate(fields: FieldSection): void;
+  /** Appends the Server field of answers that the edge makes itself. */
+  addServer(fields: FieldSection): void;
+  makeRequestId(): string;
+
+  /** Logs and counts a finished exchange. */
+  onExchangeEnd(exchange: Exchange): void;
+  onConnectionClosed(connection: Http1Connection): void;
+  /** Something an operator should know about a backend. */
+  warn(message: string): void;
+}

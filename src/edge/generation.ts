@@ -1,0 +1,144 @@
+/**
+ * A configuration in force, compiled: routes, rules, groups of servers. Exchanges that began under it end under
+ * it; a reload puts a new one in its place, and the old one goes when the last exchange has left.
+ */
+
+import type { Config, RouteConfig, ServerEntry } from '../config/model.ts';
+import type { SocketAddress } from '../sys/sockaddr.ts';
+import type { BackendServer } from './backend-server.ts';
+import type { ClientAddress } from './client-address.ts';
+import type { EdgeContext, EdgeLimits } from './context.ts';
+import { ConstantBytes } from './header-rules.ts';
+import { IpList } from './ip-list.ts';
+import { ProxyRoute } from './proxy-route.ts';
+import type { RateLimiter } from './rate-limit.ts';
+import { Route, type RouteAction } from './route.ts';
+import { Router } from './router.ts';
+import { GroupServer, UpstreamGroup } from './upstream-group.ts';
+
+/** Addresses of each server, by its URL: resolved before the configuration comes into force. */
+export type ResolvedServers = ReadonlyMap<string, readonly SocketAddress[]>;
+
+/** Where the servers of all configurations live, so that connections stay warm over a reload. */
+export interface ServerRegistry {
+  /** The server with this URL; one more configuration uses it. */
+  use(entry: ServerEntry, addresses: readonly SocketAddress[]): BackendServer;
+  /** One configuration less uses it. */
+  leave(server: BackendServer): void;
+}
+
+export class Generation {
+  readonly config: Config;
+  readonly router: Router<Route>;
+  readonly routes: readonly Route[];
+  readonly limits: EdgeLimits;
+  readonly trustsSomeone: boolean;
+  /** Exchanges under way in it, and one while it is in force. */
+  users: number;
+  private readonly trusted: IpList;
+  private readonly constants: ConstantBytes;
+  private readonly registry: ServerRegistry;
+  private readonly servers: BackendServer[];
+
+  /** Throws an Error with the reason where a file route can't be opened or memory is exhausted; nothing is left behind then. */
+  constructor(
+    context: EdgeContext,
+    config: Config,
+    resolved: ResolvedServers,
+    registry: ServerRegistry,
+    rateLimiter: RateLimiter,
+  ) {
+    this.config = config;
+    this.users = 1;
+    this.registry = registry;
+    this.servers = [];
+    this.constants = new ConstantBytes(context.reactor.pool);
+    this.trusted = new IpList(config.server.trustedProxies);
+    this.trustsSomeone = config.server.trustedProxies.length > 0;
+    this.limits = limitsOf(config);
+    const routes: Route[] = [];
+    this.routes = routes;
+    try {
+      const groups = this.makeGroups(config, resolved);
+      for (const route of config.routes) {
+        const action = makeAction(context, route, groups);
+        routes.push(new Route(route, action, this.constants, rateLimiter));
+      }
+      this.router = new Router(
+        routes.map((route) => ({
+          host: route.config.host,
+          path: route.config.path,
+          value: route,
+          exact: route.config.action.type === 'File' && !route.config.action.isDirectory,
+        })),
+        config.server.routePrecedence,
+      );
+    } catch (error) {
+      this.close();
+      throw error;
+    }
+  }
+
+  private makeGroups(config: Config, resolved: ResolvedServers): Map<string, UpstreamGroup> {
+    const groups = new Map<string, UpstreamGroup>();
+    for (const upstream of config.upstreams) {
+      const members: GroupServer[] = [];
+      for (const entry of upstream.servers) {
+        const server = this.registry.use(entry, resolved.get(entry.url) ?? []);
+        this.servers.push(server);
+        members.push(new GroupServer(server, entry));
+      }
+      groups.set(upstream.name, new UpstreamGroup(upstream, members));
+    }
+    return groups;
+  }
+
+  /** Whether a peer's word about its client is believed. */
+  trusts(client: ClientAddress): boolean {
+    return client.words !== null && this.trusted.has(client.words);
+  }
+
+  /** Nobody uses it any more. */
+  close(): void {
+    for (const route of this.routes) route.action.close();
+    for (const server of this.servers.splice(0)) this.registry.leave(server);
+    this.constants.release();
+  }
+}
+
+function makeAction(
+  context: EdgeContext,
+  route: RouteConfig,
+  groups: ReadonlyMap<string, UpstreamGroup>,
+): RouteAction {
+  const { action } = route;
+  switch (action.type) {
+    case 'Proxy': {
+      const group = groups.get(action.upstream);
+      if (group === undefined) throw new Error(`Upstream '${action.upstream}' not found`);
+      return new ProxyRoute(context, route, action, group);
+    }
+    case 'File':
+    case 'Redirect':
+      throw new Error(`${route.name}: ${action.type} is not built yet`);
+  }
+}
+
+function limitsOf(config: Config): EdgeLimits {
+  const securities = config.routes.map((route) => route.security);
+  const most = (of: number[], least: number): number => of.reduce((a, b) => Math.max(a, b), least);
+  return {
+    clientHeaderTimeoutMs:
+      most(
+        securities.map((security) => security.clientHeaderTimeoutSecs),
+        1,
+      ) * 1000,
+    headBytesMax: most(
+      securities.map((security) => security.maxRequestHeaderSize),
+      1024,
+    ),
+    keepAliveTimeoutMs: config.server.keepAliveTimeoutSecs * 1000,
+    writeTimeoutMs: config.server.writeTimeoutSecs * 1000,
+    minRateBytesPerSec: config.server.minRateBytesPerSec,
+  };
+}

@@ -1,0 +1,582 @@
+/**
+ * A connection to a backend that speaks HTTP/1.1, one exchange at a time. Owns the socket and the timers; the
+ * ProxyResponder that holds it owns the exchange's side.
+ *
+ * States: CONNECTING → BUSY (connected, with a responder) → IDLE (in its server's pool) → BUSY …; TUNNEL after
+ * a 101; CLOSED. An idle connection holds no engine and no buffer, and receives only to notice its end.
+ */
+
+import { assert } from '../base/assert.ts';
+import { Timer, type TimerHandler } from '../base/timer-wheel.ts';
+import {
+  E_CONNECT,
+  E_CONNECT_TIMEOUT,
+  E_RESPONSE_MALFORMED,
+  E_RESPONSE_TIMEOUT,
+  E_RESPONSE_TRUNCATED,
+  E_UPSTREAM_CLOSED,
+  E_UPSTREAM_RESET,
+} from '../http/fault.ts';
+import type { FieldSection } from '../http/fields.ts';
+import { BODY_LENGTH, BODY_NONE, LENGTH_UNKNOWN } from '../http/message.ts';
+import { B_DATA, B_END, B_NEED_MORE } from '../http1/body-decoder.ts';
+import { type BufferId, NO_BUFFER } from '../io/buffer-pool.ts';
+import type { Handle, SocketHandler } from '../io/reactor.ts';
+import type { SocketAddress } from '../sys/sockaddr.ts';
+import { type BackendServer, SURPLUS_IDLE_MS } from './backend-server.ts';
+import type { EdgeContext } from './context.ts';
+import type { ClientEngine } from './http1-engine.ts';
+import { InputQueue } from './input-queue.ts';
+import { PartialHead } from './partial-head.ts';
+import type { ProxyResponder } from './proxy-responder.ts';
+import type { SocketPort } from './stream.ts';
+
+const S_CONNECTING = 0;
+const S_IDLE = 1;
+const S_HEAD = 2;
+const S_BODY = 3;
+const S_TUNNEL = 4;
+const S_CLOSED = 5;
+
+const RX_NONE = 0;
+const RX_MULTI = 1;
+const RX_ONCE = 2;
+
+const TICK_MS = 1000;
+/** Interim responses before a final one; a backend that sends more is out of its mind. */
+const INTERIM_MAX = 32;
+/** Content still to come from which on it is received in large pieces on request. */
+const BULK_BYTES = 65536;
+const INPUT_BYTES_MAX = 65536;
+/** The responder hears that there is room again when the queue has fallen below this. */
+const SEND_LOW_BYTES = 131072;
+
+export class Http1Backend implements SocketHandler, TimerHandler {
+  readonly context: EdgeContext;
+  readonly server: BackendServer;
+  private port: SocketPort;
+  private handle: Handle;
+  private state: number;
+  private readonly timer: Timer;
+  /** CONNECTING: when it fails. IDLE: since when it idles. BUSY: since when nothing has happened. */
+  private sinceMs: number;
+  private responder: ProxyResponder | null;
+  private engine: ClientEngine | null;
+  private partial: PartialHead | null;
+  private input: InputQueue | null;
+  private buffer: BufferId;
+  private offset: number;
+  private end: number;
+  private receiving: number;
+  private paused: boolean;
+  private processing: boolean;
+  private peerEnded: boolean;
+  private peerErrno: number;
+  private interims: number;
+  private sendFailed: boolean;
+  private wantsWritable: boolean;
+  /** Exchanges that it has carried before this one. */
+  served: number;
+
+  constructor(context: EdgeContext, server: BackendServer) {
+    this.context = context;
+    this.server = server;
+    this.port = context.reactor;
+    this.handle = 0;
+    this.state = S_CONNECTING;
+    this.timer = new Timer(this, 0);
+    this.sinceMs = 0;
+    this.responder = null;
+    this.engine = null;
+    this.partial = null;
+    this.input = null;
+    this.buffer = NO_BUFFER;
+    this.offset = 0;
+    this.end = 0;
+    this.receiving = RX_NONE;
+    this.paused = false;
+    this.processing = false;
+    this.peerEnded = false;
+    this.peerErrno = 0;
+    this.interims = 0;
+    this.sendFailed = false;
+    this.wantsWritable = false;
+    this.served = 0;
+  }
+
+  /** Returns 0 or -errno. The responder hears `onBackendReady` or `onBackendFault`. */
+  connect(address: SocketAddress, responder: ProxyResponder, timeoutMs: number): number {
+    const reactor = this.context.reactor;
+    const handle = reactor.connect(address, this);
+    if (handle < 0) return handle;
+    this.handle = handle;
+    this.responder = responder;
+    this.sinceMs = reactor.nowMs;
+    reactor.timers.arm(this.timer, reactor.nowMs + timeoutMs);
+    return 0;
+  }
+
+  onConnect(_handle: Handle, errno: number): void {
+    if (this.state !== S_CONNECTING) return;
+    if (errno < 0) {
+      this.server.addressFailed();
+      this.fault(E_CONNECT);
+      return;
+    }
+    this.context.reactor.timers.disarm(this.timer);
+    this.state = S_IDLE;
+    this.responder?.onBackendReady(this);
+  }
+
+  // ---- For the responder ------------------------------------------------------------------------------
+
+  /** Begins an exchange on this connection, connected and idle: from here on `out` writes the request. */
+  begin(responder: ProxyResponder): ClientEngine {
+    assert(this.state === S_IDLE, 'a backend connection that is not idle');
+    const engine = this.context.takeClientEngine();
+    engine.parser.reset();
+    engine.out.attach(this.port, this.handle);
+    this.engine = engine;
+    this.responder = responder;
+    this.state = S_HEAD;
+    this.interims = 0;
+    this.paused = false;
+    this.wantsWritable = false;
+    this.sinceMs = this.context.reactor.nowMs;
+    this.tick();
+    this.receive();
+    return engine;
+  }
+
+  get isIdle(): boolean {
+    return this.state === S_IDLE;
+  }
+
+  queuedBytes(): number {
+    return this.port.sendQueuedBytes(this.handle);
+  }
+
+  /** The responder waits until the queue has room: `onBackendWritable` follows. */
+  awaitWritable(): void {
+    this.wantsWritable = true;
+  }
+
+  /** The responder has sent more of the request: the backend's time begins anew. */
+  touch(): void {
+    this.sinceMs = this.context.reactor.nowMs;
+  }
+
+  pause(): void {
+    if (this.paused) return;
+    this.paused = true;
+    if (this.receiving === RX_MULTI) this.stopReceiving();
+  }
+
+  resume(): void {
+    if (!this.paused) return;
+    this.paused = false;
+    this.touch();
+    this.process();
+  }
+
+  /** After a 101: bytes both ways are opaque. */
+  startTunnel(): void {
+    this.state = S_TUNNEL;
+  }
+
+  /** The client's half of a tunnel has ended. */
+  endSend(): void {
+    this.port.shutdownSend(this.handle);
+  }
+
+  /** The exchange is over and this connection is as good as before: it waits in its server's pool. */
+  private toIdle(): void {
+    this.releaseEngine();
+    this.responder = null;
+    this.state = S_IDLE;
+    this.served++;
+    this.sinceMs = this.context.reactor.nowMs;
+    if (this.server.idleTimeoutMs === 0 || this.context.isDraining) {
+      this.close(false);
+      return;
+    }
+    this.server.putIdle(this);
+  }
+
+  /** Closes at once; the responder hears nothing more. */
+  close(abortive: boolean): void {
+    if (this.state === S_CLOSED) return;
+    if (this.state === S_IDLE) this.server.dropIdle(this);
+    this.state = S_CLOSED;
+    this.responder = null;
+    this.context.reactor.timers.disarm(this.timer);
+    const engine = this.engine;
+    if (engine !== null) {
+      this.engine = null;
+      engine.out.detach();
+      this.context.recycleClientEngine(engine);
+    }
+    this.partial?.release();
+    this.partial = null;
+    if (this.buffer !== NO_BUFFER) this.context.reactor.pool.release(this.buffer);
+    this.buffer = NO_BUFFER;
+    this.offset = 0;
+    this.end = 0;
+    this.input?.clear();
+    this.input = null;
+    this.port.close(this.handle, abortive);
+  }
+
+  onClose(): void {
+    if (this.state === S_CONNECTING) this.fault(E_CONNECT);
+    this.server.forget(this);
+  }
+
+  // ---- Receiving --------------------------------------------------------------------------------------
+
+  onReceive(_handle: Handle, buffer: BufferId, offset: number, length: number): void {
+    if (this.receiving === RX_ONCE) this.receiving = RX_NONE;
+    if (this.state === S_CLOSED) {
+      this.context.reactor.pool.release(buffer);
+      return;
+    }
+    if (this.state === S_IDLE) {
+      // Nobody asked for these bytes: they must not become the next exchange's response.
+      this.context.reactor.pool.release(buffer);
+      this.context.warn(`backend ${this.server.url} sent bytes on an idle connection; closed`);
+      this.close(true);
+      return;
+    }
+    this.sinceMs = this.context.reactor.nowMs;
+    if (this.buffer === NO_BUFFER) {
+      this.buffer = buffer;
+      this.offset = offset;
+      this.end = offset + length;
+    } else {
+      if (this.input === null) this.input = new InputQueue(this.context.reactor.pool);
+      this.input.push(buffer, offset, length);
+      if (this.receiving === RX_MULTI && this.input.bytes > INPUT_BYTES_MAX) this.stopReceiving();
+    }
+    this.process();
+  }
+
+  onReceiveEnd(_handle: Handle, errno: number): void {
+    this.receiving = RX_NONE;
+    if (this.state === S_CLOSED) return;
+    if (this.state === S_IDLE) {
+      this.close(false);
+      return;
+    }
+    this.peerEnded = true;
+    this.peerErrno = errno;
+    this.process();
+  }
+
+  private process(): void {
+    if (this.processing) return;
+    this.processing = true;
+    while (!this.paused && (this.offset < this.end || this.nextInput()) && this.step());
+    this.processing = false;
+    if (this.state === S_CLOSED) return;
+    if (this.peerEnded && this.offset === this.end && this.input === null && !this.paused) this.inputEnded();
+    this.responder?.onBackendQuiet();
+    this.receive();
+  }
+
+  private nextInput(): boolean {
+    if (this.buffer !== NO_BUFFER) this.context.reactor.pool.release(this.buffer);
+    this.buffer = NO_BUFFER;
+    this.offset = 0;
+    this.end = 0;
+    const input = this.input;
+    if (input === null) return false;
+    if (!input.shift()) {
+      this.input = null;
+      return false;
+    }
+    this.buffer = input.buffer;
+    this.offset = input.offset;
+    this.end = input.offset + input.length;
+    return true;
+  }
+
+  private step(): boolean {
+    switch (this.state) {
+      case S_HEAD:
+        return this.readHead();
+      case S_BODY:
+        return this.readBody();
+      case S_TUNNEL:
+        return this.readTunnel();
+      case S_IDLE:
+        // More than the response: a lie, and not the next one's.
+        this.close(true);
+        return false;
+      default:
+        return false;
+    }
+  }
+
+  private readHead(): boolean {
+    const engine = this.engine;
+    const responder = this.responder;
+    assert(engine !== null && responder !== null, 'a response without an exchange');
+    const { parser } = engine;
+    const bytes = this.context.reactor.pool.bytes;
+    const partial = this.partial;
+    let used = 0;
+    if (partial === null) {
+      used = parser.parse(responder.responseHead, responder.requestMethod, bytes, this.offset, this.end);
+      if (used > 0) this.offset += used;
+    } else {
+      const taken = partial.append(this.offset, this.end - this.offset, parser);
+      if (taken < 0) return this.fault(E_RESPONSE_MALFORMED);
+      used = parser.parse(responder.responseHead, responder.requestMethod, bytes, partial.start, partial.end);
+      this.offset += used > 0 ? taken - (partial.end - (partial.start + used)) : taken;
+    }
+    if (used < 0) return this.fault(used);
+    if (used === 0) {
+      if (partial === null) this.keepPartialHead();
+      return true;
+    }
+    const proceeds = this.headComplete(engine, responder);
+    // The head's bytes may go only now: the responder has written it.
+    if (partial !== null) {
+      partial.release();
+      if (this.partial === partial) this.partial = null;
+    }
+    return proceeds;
+  }
+
+  private keepPartialHead(): void {
+    this.partial = new PartialHead(this.context.reactor.pool);
+    this.partial.keep(this.buffer, this.offset, this.end);
+    this.buffer = NO_BUFFER;
+    this.offset = 0;
+    this.end = 0;
+  }
+
+  private headComplete(engine: ClientEngine, responder: ProxyResponder): boolean {
+    const head = responder.responseHead;
+    if (head.status < 200 && head.status !== 101) {
+      if (++this.interims > INTERIM_MAX) return this.fault(E_RESPONSE_MALFORMED);
+      responder.onBackendInterim();
+      return this.isOpen;
+    }
+    this.state = S_BODY;
+    engine.decoder.start(head.bodyKind, head.contentLength);
+    responder.onBackendHead();
+    if (this.isBody && (head.bodyKind === BODY_NONE || engine.decoder.ended))
+      this.responseEnd(engine.decoder.trailers);
+    return this.isOpen;
+  }
+
+  private get isOpen(): boolean {
+    return this.state !== S_CLOSED;
+  }
+
+  private get isBody(): boolean {
+    return this.state === S_BODY;
+  }
+
+  private readBody(): boolean {
+    const engine = this.engine;
+    assert(engine !== null, 'content without an engine');
+    const decoder = engine.decoder;
+    const { bytes } = this.context.reactor.pool;
+    while (!this.paused || decoder.ended) {
+      const event = decoder.decode(bytes, this.offset, this.end);
+      if (event === B_NEED_MORE) {
+        this.offset = this.end;
+        return true;
+      }
+      if (event === B_DATA) {
+        this.offset += decoder.consumed;
+        this.context.reactor.pool.retain(this.buffer);
+        this.responder?.onBackendData(this.buffer, decoder.dataOffset, decoder.dataLength);
+      } else if (event === B_END) {
+        this.offset += decoder.consumed;
+        this.responseEnd(decoder.trailers);
+        return this.isOpen;
+      } else {
+        return this.fault(E_RESPONSE_MALFORMED);
+      }
+      if (!this.isBody) return this.isOpen;
+    }
+    return false;
+  }
+
+  private readTunnel(): boolean {
+    const { buffer, offset } = this;
+    const length = this.end - offset;
+    this.buffer = NO_BUFFER;
+    this.offset = 0;
+    this.end = 0;
+    if (this.responder === null) this.context.reactor.pool.release(buffer);
+    else this.responder.onBackendData(buffer, offset, length);
+    return this.isOpen;
+  }
+
+  /** The response is complete. The connection is reused when both sides have said all they had to. */
+  private responseEnd(trailers: FieldSection): void {
+    const engine = this.engine;
+    const responder = this.responder;
+    assert(engine !== null && responder !== null, 'a response without an exchange');
+    const reusable =
+      !engine.parser.closeAfter &&
+      responder.requestSent &&
+      !this.peerEnded &&
+      !this.sendFailed &&
+      this.offset === this.end &&
+      (this.input === null || this.input.isEmpty);
+    this.responder = null;
+    if (reusable) {
+      this.toIdle();
+      responder.onBackendEnd(trailers);
+    } else {
+      responder.onBackendEnd(trailers);
+      this.close(false);
+    }
+  }
+
+  /** The backend has sent its end, and all before it is used up. */
+  private inputEnded(): void {
+    switch (this.state) {
+      case S_HEAD: {
+        const parser = this.engine?.parser;
+        if (parser?.begun === true || this.interims > 0) this.fault(E_RESPONSE_TRUNCATED);
+        else this.fault(this.peerErrno < 0 ? E_UPSTREAM_RESET : E_UPSTREAM_CLOSED);
+        return;
+      }
+      case S_BODY: {
+        const engine = this.engine;
+        if (engine !== null && this.peerErrno === 0 && engine.decoder.finish())
+          this.responseEnd(engine.decoder.trailers);
+        else this.fault(E_RESPONSE_TRUNCATED);
+        return;
+      }
+      case S_TUNNEL:
+        if (this.peerErrno < 0) this.fault(E_RESPONSE_TRUNCATED);
+        else this.responder?.onBackendTunnelEnd();
+        return;
+      default:
+        this.close(false);
+    }
+  }
+
+  /** Ends this connection and tells the responder why. Returns false, for `step`. */
+  private fault(code: number): boolean {
+    const responder = this.responder;
+    this.close(true);
+    responder?.onBackendFault(code);
+    return false;
+  }
+
+  private receive(): void {
+    if (
+      this.peerEnded ||
+      this.state === S_CLOSED ||
+      this.state === S_CONNECTING ||
+      this.receiving === RX_ONCE
+    )
+      return;
+    const bulk = this.wantsBulk();
+    if (this.receiving === RX_MULTI) {
+      if (!bulk) return;
+      this.stopReceiving();
+    }
+    if (this.paused) return;
+    if (bulk) {
+      this.receiving = RX_ONCE;
+      this.port.receiveOnce(this.handle);
+    } else {
+      this.receiving = RX_MULTI;
+      this.port.receiveStart(this.handle);
+    }
+  }
+
+  private wantsBulk(): boolean {
+    if (this.state !== S_BODY || this.responder === null || this.engine === null) return false;
+    const head = this.responder.responseHead;
+    const { decoder } = this.engine;
+    if (head.bodyKind === BODY_LENGTH && head.contentLength !== LENGTH_UNKNOWN) {
+      return head.contentLength - decoder.dataBytes >= BULK_BYTES;
+    }
+    return decoder.dataBytes >= BULK_BYTES;
+  }
+
+  private stopReceiving(): void {
+    this.receiving = RX_NONE;
+    this.port.receiveStop(this.handle);
+  }
+
+  private releaseEngine(): void {
+    const engine = this.engine;
+    if (engine === null) return;
+    this.engine = null;
+    engine.out.detach();
+    this.context.recycleClientEngine(engine);
+  }
+
+  // ---- Sending and time -------------------------------------------------------------------------------
+
+  onSend(_handle: Handle, _tag: number, result: number): void {
+    if (this.state === S_CLOSED) return;
+    if (result < 0) {
+      // The backend may have answered before it closed: what it said counts, if it comes.
+      this.sendFailed = true;
+      this.responder?.onBackendSendFailed();
+      return;
+    }
+    this.sinceMs = this.context.reactor.nowMs;
+    if (this.wantsWritable && this.queuedBytes() < SEND_LOW_BYTES) {
+      this.wantsWritable = false;
+      this.responder?.onBackendWritable();
+    }
+  }
+
+  private tick(): void {
+    const at = this.context.reactor.nowMs + TICK_MS;
+    if (this.timer.deadlineMs < 0 || this.timer.deadlineMs > at)
+      this.context.reactor.timers.arm(this.timer, at);
+  }
+
+  onTimer(): void {
+    const nowMs = this.context.reactor.nowMs;
+    switch (this.state) {
+      case S_CLOSED:
+        return;
+      case S_CONNECTING:
+        this.server.addressFailed();
+        this.fault(E_CONNECT_TIMEOUT);
+        return;
+      case S_IDLE:
+        this.checkIdle(nowMs);
+        return;
+      case S_TUNNEL:
+        break;
+      default: {
+        const responder = this.responder;
+        const waits = responder?.awaitsBackend(this.queuedBytes()) === true && !this.paused;
+        if (!waits) this.sinceMs = nowMs;
+        else if (responder !== null && nowMs - this.sinceMs >= responder.responseTimeoutMs) {
+          this.fault(E_RESPONSE_TIMEOUT);
+          return;
+        }
+      }
+    }
+    this.tick();
+  }
+
+  private checkIdle(nowMs: number): void {
+    const idleMs = nowMs - this.sinceMs;
+    const { server } = this;
+    if (idleMs >= server.idleTimeoutMs || (idleMs >= SURPLUS_IDLE_MS && server.idleCount > server.idleMax)) {
+      this.close(false);
+      return;
+    }
+    const nextMs =
+      idleMs < SURPLUS_IDLE_MS ? this.sinceMs + SURPLUS_IDLE_MS : this.sinceMs + server.idleTimeoutMs;
+    this.context.reactor.timers.arm(this.timer, Math.max(nextMs, nowMs + 1));
+  }
+}

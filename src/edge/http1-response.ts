@@ -1,0 +1,95 @@
+/** Heads of HTTP/1.1 messages as the edge writes them, on the primitives of src/http1/writer.ts. */
+
+import { assert } from '../base/assert.ts';
+import { asciiBytes } from '../base/bytes.ts';
+import { F_CONTENT_LENGTH } from '../http/fields.ts';
+import { BODY_LENGTH, BODY_NONE, M_HEAD, type RequestHead, type ResponseHead } from '../http/message.ts';
+import {
+  writeBytes,
+  writeFieldDecimal,
+  writeFields,
+  writeLineEnd,
+  writeStatusLine,
+} from '../http1/writer.ts';
+import type { MessageOut } from './message-out.ts';
+
+const CHUNKED = asciiBytes('Transfer-Encoding: chunked\r\n');
+const CLOSE = asciiBytes('Connection: close\r\n');
+const KEEP_ALIVE = asciiBytes('Connection: keep-alive\r\n');
+const UPGRADE = asciiBytes('Connection: upgrade\r\n');
+
+/** An interim response. False: memory is exhausted. */
+export function writeInformational(out: MessageOut, bytes: Uint8Array, head: ResponseHead): boolean {
+  return inSmallOrLarge(out, () => {
+    let at = writeStatusLine(bytes, out.at, out.limit, head.status, head.reasonOffset, head.reasonLength);
+    at = writeFields(bytes, at, out.limit, head.fields);
+    return writeLineEnd(bytes, at, out.limit);
+  });
+}
+
+/** A final response's head, or a 101. Leaves it in the open buffer. False: memory is exhausted. */
+export function writeResponseHead(
+  out: MessageOut,
+  bytes: Uint8Array,
+  request: RequestHead,
+  head: ResponseHead,
+  chunked: boolean,
+  close: boolean,
+  keepAlive10: boolean,
+): boolean {
+  if (!out.open()) return false;
+  let at = responseHead(out, bytes, request, head, chunked, close, keepAlive10);
+  if (at < 0) {
+    if (!out.reopenLarge()) return false;
+    at = responseHead(out, bytes, request, head, chunked, close, keepAlive10);
+    if (at < 0) return false;
+  }
+  out.at = at;
+  return true;
+}
+
+function responseHead(
+  out: MessageOut,
+  bytes: Uint8Array,
+  request: RequestHead,
+  head: ResponseHead,
+  chunked: boolean,
+  close: boolean,
+  keepAlive10: boolean,
+): number {
+  const limit = out.limit;
+  const fields = head.fields;
+  let at = writeStatusLine(bytes, out.at, limit, head.status, head.reasonOffset, head.reasonLength);
+  at = writeFields(bytes, at, limit, fields);
+  if (chunked) {
+    at = writeBytes(bytes, at, limit, CHUNKED);
+  } else if (needsLength(request, head) && fields.find(F_CONTENT_LENGTH, 0) < 0) {
+    at = writeFieldDecimal(bytes, at, limit, F_CONTENT_LENGTH, Math.max(0, head.contentLength));
+  }
+  if (head.status === 101) at = writeBytes(bytes, at, limit, UPGRADE);
+  else if (close) at = writeBytes(bytes, at, limit, CLOSE);
+  else if (keepAlive10) at = writeBytes(bytes, at, limit, KEEP_ALIVE);
+  return writeLineEnd(bytes, at, limit);
+}
+
+/** Whether the head must declare its content's length (RFC 9110 §8.6). */
+function needsLength(request: RequestHead, head: ResponseHead): boolean {
+  const status = head.status;
+  if (status === 204 || status < 200) return false;
+  if (status === 304 || request.methodId === M_HEAD) return head.contentLength >= 0;
+  return head.bodyKind === BODY_LENGTH || head.bodyKind === BODY_NONE;
+}
+
+/** Writes with `write` into a small buffer, or into a large one where that is too small. Not for the hot path. */
+function inSmallOrLarge(out: MessageOut, write: () => number): boolean {
+  if (!out.open()) return false;
+  let at = write();
+  if (at < 0) {
+    if (!out.reopenLarge()) return false;
+    at = write();
+  }
+  if (at < 0) return false;
+  assert(at <= out.limit, 'a head beyond its buffer');
+  out.at = at;
+  return true;
+}

@@ -1,0 +1,133 @@
+/**
+ * The edge's start-up order: log, reactor, configuration, listeners, signals, loop. In this stage the edge is one
+ * worker in the server's own process.
+ */
+
+import type { LoadResult } from '../config/load.ts';
+import type { Config } from '../config/model.ts';
+import { formatProblem } from '../config/problem.ts';
+import { runReactor } from '../io/loop.ts';
+import { openReactor } from '../io/open.ts';
+import { Log } from '../log/log.ts';
+import { errnoName } from '../sys/errno.ts';
+import { resolveServers } from './resolve-servers.ts';
+import { EdgeWorker } from './worker.ts';
+
+const EXIT_OK = 0;
+const EXIT_START = 3;
+
+/**
+ * Runs the edge until it is asked to stop (SIGTERM, SIGINT). `reload` reads the same configuration again (SIGHUP).
+ * Resolves to the exit code: 0, or 3 after saying on standard error why it could not start.
+ */
+export async function startEdge(config: Config, reload: () => LoadResult): Promise<number> {
+  const { logging } = config;
+  let log: Log;
+  try {
+    log = new Log(logging);
+  } catch (error) {
+    return cannotStart(`The log file ${logging.filePath ?? ''} can't be opened: ${reasonOf(error)}`);
+  }
+  const { reactor, reason } = openReactor();
+  const worker = new EdgeWorker(reactor, log);
+  try {
+    worker.configure(config, await resolveServers(config));
+  } catch (error) {
+    return cannotStart(reasonOf(error));
+  }
+  for (const address of config.server.listen) {
+    const bound = worker.listen(address);
+    if (typeof bound === 'number') return cannotStart(listenProblem(addressText(address), bound));
+    log.info(`listening on ${addressText(bound)}`);
+  }
+  log.info(`ready, with ${reactor.name}`, reason === '' ? {} : { because: reason });
+  const loop = runReactor(reactor);
+  await stopAsked(worker, log, reload);
+  loop.stop();
+  reactor.destroy();
+  await log.flush();
+  log.flushSync();
+  return EXIT_OK;
+}
+
+/** Resolves when the edge was asked to stop and the last connection is gone. */
+function stopAsked(worker: EdgeWorker, log: Log, reload: () => LoadResult): Promise<void> {
+  return new Promise((resolve) => {
+    const onHangup = (): void => {
+      void reconfigure(worker, log, reload);
+    };
+    const onStop = (signal: NodeJS.Signals): void => {
+      log.info(`${signal}: stopping`, { open_connections: worker.openConnections });
+      worker.shutdown(worker.config.server.shutdownTimeoutSecs * 1000, () => {
+        log.info('stopped');
+        process.off('SIGHUP', onHangup);
+        process.off('SIGTERM', onStop);
+        process.off('SIGINT', onStop);
+        resolve();
+      });
+    };
+    process.on('SIGHUP', onHangup);
+    process.on('SIGTERM', onStop);
+    process.on('SIGINT', onStop);
+  });
+}
+
+/** SIGHUP: the new configuration for every request to come, or the old one and the reason why. */
+async function reconfigure(worker: EdgeWorker, log: Log, reload: () => LoadResult): Promise<void> {
+  const { config, problems, warnings } = reload();
+  for (const problem of problems) log.error(formatProblem(problem, 'reload'));
+  for (const warning of warnings) log.warn(formatProblem(warning, 'reload'));
+  if (config === null) {
+    log.error('reload: the configuration is wrong; the old one stays in force');
+    return;
+  }
+  try {
+    const resolved = await resolveServers(config);
+    if (worker.isDraining) return;
+    const before = worker.config;
+    for (const key of needingRestart(before, config))
+      log.warn(`reload: ${key} needs a restart; the old value stays`);
+    worker.configure(config, resolved);
+    log.info('reload: the new configuration is in force');
+  } catch (error) {
+    log.error(`reload: ${reasonOf(error)}; the old configuration stays in force`);
+  }
+}
+
+/** Keys that differ and that a reload can't change. */
+function needingRestart(before: Config, after: Config): string[] {
+  const keys: string[] = [];
+  if (JSON.stringify(before.server.listen) !== JSON.stringify(after.server.listen))
+    keys.push('server.listen');
+  if (before.server.threads !== after.server.threads) keys.push('server.threads');
+  if (JSON.stringify(before.logging) !== JSON.stringify(after.logging)) keys.push('logging');
+  return keys;
+}
+
+function listenProblem(address: string, errno: number): string {
+  const name = errnoName(errno);
+  if (name === 'EADDRINUSE')
+    return `${address} is taken: another program listens there (EADDRINUSE). Stop it, or change server.listen.`;
+  if (name === 'EACCES') {
+    return `${address}: the system doesn't let this user listen there (EACCES). Start as root, or grant CAP_NET_BIND_SERVICE, or choose a port above 1023.`;
+  }
+  if (name === 'EADDRNOTAVAIL')
+    return `${address}: this machine has no such address (EADDRNOTAVAIL). Change server.listen.`;
+  return `${address}: can't listen (${name}).`;
+}
+
+function addressText(address: { family: string; address?: string; port?: number; path?: string }): string {
+  if (address.family === 'unix') return `unix:${address.path ?? ''}`;
+  return address.family === 'ipv6'
+    ? `[${address.address}]:${address.port}`
+    : `${address.address}:${address.port}`;
+}
+
+function reasonOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}
+
+function cannotStart(reason: string): number {
+  process.stderr.write(`Error: ${reason}\n`);
+  return EXIT_START;
+}

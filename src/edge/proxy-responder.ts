@@ -1,0 +1,476 @@
+/**
+ * Answers an exchange by asking a backend: chooses a server, gets a connection, writes the request, passes the
+ * response on, both ways with backpressure. Decides about retries; owns the backend connection while it lasts.
+ *
+ * Pooled: `begin` to `finish`. After `finish` neither the exchange nor the connection is touched.
+ */
+
+import { assert } from '../base/assert.ts';
+import {
+  E_CONNECT,
+  E_NO_HEALTHY_SERVER,
+  E_OVERLOAD,
+  E_RESPONSE_MALFORMED,
+  E_RESPONSE_UPGRADE,
+  E_UPGRADE,
+  faultOf,
+} from '../http/fault.ts';
+import type { FieldSection } from '../http/fields.ts';
+import { F_CONTENT_LENGTH, F_EXPECT, F_UPGRADE } from '../http/fields.ts';
+import {
+  BODY_NONE,
+  BODY_STREAM,
+  BODY_UNTIL_CLOSE,
+  isIdempotent,
+  LENGTH_UNKNOWN,
+  type ResponseHead,
+} from '../http/message.ts';
+import { removeHopByHop } from '../http1/hop-by-hop.ts';
+import type { BufferId } from '../io/buffer-pool.ts';
+import type { EdgeContext } from './context.ts';
+import type { Exchange } from './exchange.ts';
+import { NO_FIELDS } from './exchange.ts';
+import { setForwarded } from './forwarded.ts';
+import type { Http1Backend } from './http1-backend.ts';
+import type { ClientEngine } from './http1-engine.ts';
+import { writeRequestHead } from './http1-request.ts';
+import { InputQueue } from './input-queue.ts';
+import type { ProxyRoute } from './proxy-route.ts';
+import { type Responder, SEND_HIGH_BYTES } from './responder.ts';
+import { offeredUpgrade, validUpgrade } from './upgrade.ts';
+import type { GroupServer } from './upstream-group.ts';
+
+/** Sent content that is kept for a retry on a fresh connection, at most. */
+const REPLAY_BYTES_MAX = 65536;
+
+export class ProxyResponder implements Responder {
+  private readonly context: EdgeContext;
+  private exchange: Exchange | null;
+  private route: ProxyRoute | null;
+  private server: GroupServer | null;
+  private backend: Http1Backend | null;
+  private engine: ClientEngine | null;
+  /** The connection had carried other exchanges before, and a response byte has not come. */
+  private reused: boolean;
+  private retried: boolean;
+  private attempts: number;
+  /** Content that waits for a connection, or (sent already) for a retry. */
+  private pending: InputQueue;
+  private replay: InputQueue;
+  private replayable: boolean;
+  private contentSent: boolean;
+  private ended: boolean;
+  private requestPaused: boolean;
+  private sendFailed: boolean;
+  private responseStarted: boolean;
+  private upgrade: string;
+  private tunnel: boolean;
+  private backendEnded: boolean;
+  /** All of the request is on its way. */
+  requestSent: boolean;
+
+  constructor(context: EdgeContext) {
+    this.context = context;
+    this.exchange = null;
+    this.route = null;
+    this.server = null;
+    this.backend = null;
+    this.engine = null;
+    this.reused = false;
+    this.retried = false;
+    this.attempts = 0;
+    this.pending = new InputQueue(context.reactor.pool);
+    this.replay = new InputQueue(context.reactor.pool);
+    this.replayable = false;
+    this.contentSent = false;
+    this.ended = false;
+    this.requestPaused = false;
+    this.sendFailed = false;
+    this.responseStarted = false;
+    this.upgrade = '';
+    this.tunnel = false;
+    this.backendEnded = false;
+    this.requestSent = false;
+  }
+
+  /** Dispatches an exchange. The exchange may be over when this returns. */
+  begin(exchange: Exchange, route: ProxyRoute): void {
+    const { request } = exchange;
+    this.exchange = exchange;
+    this.route = route;
+    this.server = null;
+    this.backend = null;
+    this.engine = null;
+    this.reused = false;
+    this.retried = false;
+    this.attempts = 0;
+    this.replayable = isIdempotent(request.methodId);
+    this.contentSent = false;
+    this.ended = request.bodyKind === BODY_NONE;
+    this.requestPaused = false;
+    this.sendFailed = false;
+    this.responseStarted = false;
+    this.upgrade = '';
+    this.tunnel = false;
+    this.backendEnded = false;
+    this.requestSent = false;
+    const fault = this.prepareRequest(exchange, route);
+    if (fault !== 0) {
+      this.finish();
+      exchange.fail(fault);
+      return;
+    }
+    this.open(exchange, route);
+  }
+
+  /** Turns the client's fields into those that the backend gets. Once, whatever is retried. Returns 0 or a fault. */
+  private prepareRequest(exchange: Exchange, route: ProxyRoute): number {
+    const { request } = exchange;
+    const { fields } = request;
+    if (request.upgradeIndex >= 0) {
+      const upgrade = offeredUpgrade(fields.valueText(request.upgradeIndex), route.allowedUpgrades);
+      if (upgrade === null) return E_UPGRADE;
+      this.upgrade = upgrade;
+    }
+    removeHopByHop(fields, request.bodyKind === BODY_STREAM);
+    if (request.version < 11) fields.removeAll(F_EXPECT);
+    if (request.bodyKind === BODY_STREAM) fields.removeAll(F_CONTENT_LENGTH);
+    if (!setForwarded(exchange)) return E_OVERLOAD;
+    if (this.upgrade !== '' && !exchange.scratch.addField(fields, F_UPGRADE, '', this.upgrade))
+      return E_OVERLOAD;
+    if (exchange.route?.hasRequestRules && !exchange.route.applyRequestRules(exchange)) return E_OVERLOAD;
+    return 0;
+  }
+
+  /** Takes an idle connection or begins a new one. */
+  private open(exchange: Exchange, route: ProxyRoute): void {
+    const chosen = route.group.choose(exchange);
+    if (chosen === null) {
+      this.finish();
+      exchange.fail(E_NO_HEALTHY_SERVER);
+      return;
+    }
+    this.server = chosen;
+    const { server } = chosen;
+    exchange.upstreamName = server.url;
+    const idle = this.retried ? null : server.takeIdle();
+    if (idle !== null) {
+      this.reused = true;
+      this.use(idle);
+      return;
+    }
+    this.reused = false;
+    this.attempts++;
+    const backend = server.connect(this, route.connectTimeoutMs);
+    if (typeof backend === 'number') {
+      this.finish();
+      exchange.fail(E_OVERLOAD);
+      return;
+    }
+    this.backend = backend;
+  }
+
+  onBackendReady(backend: Http1Backend): void {
+    this.use(backend);
+  }
+
+  /** A connection is there: writes the head, and the content that waits. */
+  private use(backend: Http1Backend): void {
+    const { exchange, route, server } = this;
+    assert(exchange !== null && route !== null && server !== null, 'a connection for nobody');
+    this.backend = backend;
+    this.sendFailed = false;
+    const engine = backend.begin(this);
+    this.engine = engine;
+    if (!writeRequestHead(engine.out, exchange, route, server, this.upgrade !== '')) {
+      this.abandon(E_OVERLOAD);
+      return;
+    }
+    engine.out.chunked = exchange.request.bodyKind === BODY_STREAM;
+    if (this.ended && this.pending.isEmpty && this.replay.isEmpty) {
+      this.endRequest(engine);
+      return;
+    }
+    engine.out.flush();
+    this.replayContent(engine);
+    this.sendPending(engine);
+  }
+
+  /** Content that a connection took with it into its death, once more. */
+  private replayContent(engine: ClientEngine): void {
+    const { replay } = this;
+    while (replay.shift()) {
+      if (!engine.out.data(replay.buffer, replay.offset, replay.length)) this.sendFailed = true;
+    }
+  }
+
+  private sendPending(engine: ClientEngine): void {
+    const { pending } = this;
+    while (pending.shift()) this.sendContent(engine, pending.buffer, pending.offset, pending.length);
+    if (this.ended && !this.requestSent) this.endRequest(engine);
+    else this.regulateRequest();
+  }
+
+  private endRequest(engine: ClientEngine): void {
+    this.requestSent = true;
+    this.backend?.touch();
+    if (!engine.out.end(this.exchange?.requestTrailers ?? NO_FIELDS)) this.sendFailed = true;
+  }
+
+  // ---- From the exchange ------------------------------------------------------------------------------
+
+  onRequestData(buffer: BufferId, offset: number, length: number): void {
+    const { engine } = this;
+    if (engine === null) {
+      this.pending.push(buffer, offset, length);
+      this.regulateRequest();
+      return;
+    }
+    this.sendContent(engine, buffer, offset, length);
+    engine.out.flush();
+    this.regulateRequest();
+  }
+
+  private sendContent(engine: ClientEngine, buffer: BufferId, offset: number, length: number): void {
+    const { pool } = this.context.reactor;
+    if (this.sendFailed) {
+      pool.release(buffer);
+      return;
+    }
+    this.contentSent = true;
+    if (this.reused && this.replayable && !this.responseStarted) {
+      if (this.replay.bytes + length <= REPLAY_BYTES_MAX) {
+        pool.retain(buffer);
+        this.replay.push(buffer, offset, length);
+      } else {
+        this.dropReplay();
+      }
+    }
+    this.backend?.touch();
+    if (!engine.out.data(buffer, offset, length)) this.sendFailed = true;
+  }
+
+  private dropReplay(): void {
+    this.replayable = false;
+    this.replay.clear();
+  }
+
+  /** Stops the client while the backend can't take more. */
+  private regulateRequest(): void {
+    const { backend, exchange } = this;
+    if (exchange === null) return;
+    const full = this.engine === null || backend === null || backend.queuedBytes() >= SEND_HIGH_BYTES;
+    if (full && !this.requestPaused && !this.ended) {
+      this.requestPaused = true;
+      exchange.pauseRequest();
+    } else if (!full && this.requestPaused) {
+      this.requestPaused = false;
+      exchange.resumeRequest();
+      return;
+    }
+    if (full) backend?.awaitWritable();
+  }
+
+  onRequestEnd(): void {
+    this.ended = true;
+    const { engine } = this;
+    if (this.tunnel) {
+      engine?.out.flush();
+      this.backend?.endSend();
+      if (this.backendEnded) this.endTunnel();
+      return;
+    }
+    if (engine !== null && this.pending.isEmpty) this.endRequest(engine);
+  }
+
+  /** The client takes more: the backend may go on. */
+  onWritable(): void {
+    this.backend?.resume();
+  }
+
+  onFileSent(): void {
+    assert(false, 'a backend has no files');
+  }
+
+  onAbort(): void {
+    const { backend } = this;
+    this.finish();
+    backend?.close(true);
+  }
+
+  // ---- From the backend connection ----------------------------------------------------------------------
+
+  get responseHead(): ResponseHead {
+    assert(this.exchange !== null, 'a response for nobody');
+    return this.exchange.response;
+  }
+
+  get requestMethod(): number {
+    return this.exchange === null ? 0 : this.exchange.request.methodId;
+  }
+
+  get responseTimeoutMs(): number {
+    return this.route === null ? 0 : this.route.responseTimeoutMs;
+  }
+
+  /** Whether it is the backend's turn: it has all that the client sent, or doesn't take it. */
+  awaitsBackend(queuedBytes: number): boolean {
+    return this.requestSent || this.sendFailed || queuedBytes > 0;
+  }
+
+  onBackendInterim(): void {
+    const { exchange } = this;
+    if (exchange === null) return;
+    this.startResponse();
+    const { response } = exchange;
+    removeHopByHop(response.fields, false);
+    response.fields.removeAll(F_CONTENT_LENGTH);
+    exchange.sendInformational(response);
+  }
+
+  private startResponse(): void {
+    if (this.responseStarted) return;
+    this.responseStarted = true;
+    this.replay.clear();
+  }
+
+  onBackendHead(): void {
+    const { exchange, backend } = this;
+    assert(exchange !== null && backend !== null, 'a response for nobody');
+    this.startResponse();
+    const { response } = exchange;
+    if (response.status === 101) {
+      this.switchProtocols(exchange, backend);
+      return;
+    }
+    removeHopByHop(response.fields, response.bodyKind === BODY_STREAM);
+    if (response.bodyKind === BODY_UNTIL_CLOSE) response.bodyKind = BODY_STREAM;
+    if (response.bodyKind === BODY_STREAM || response.status === 204) {
+      response.fields.removeAll(F_CONTENT_LENGTH);
+      response.contentLength = LENGTH_UNKNOWN;
+    }
+    exchange.sendHead();
+  }
+
+  private switchProtocols(exchange: Exchange, backend: Http1Backend): void {
+    if (!validUpgrade(exchange.request, exchange.response, this.upgrade)) {
+      this.abandon(E_RESPONSE_UPGRADE);
+      return;
+    }
+    const { response } = exchange;
+    const protocol = response.fields.valueText(response.upgradeIndex);
+    removeHopByHop(response.fields, false);
+    response.fields.removeAll(F_CONTENT_LENGTH);
+    if (!exchange.scratch.addField(response.fields, F_UPGRADE, '', protocol)) {
+      this.abandon(E_OVERLOAD);
+      return;
+    }
+    this.tunnel = true;
+    this.ended = false;
+    if (this.engine !== null) this.engine.out.chunked = false;
+    backend.startTunnel();
+    exchange.sendHead();
+    exchange.startTunnel();
+  }
+
+  onBackendData(buffer: BufferId, offset: number, length: number): void {
+    const { exchange } = this;
+    if (exchange === null || !exchange.hasContent) {
+      this.context.reactor.pool.release(buffer);
+      return;
+    }
+    exchange.sendData(buffer, offset, length);
+    // The exchange may have found a fault in it and be over.
+    if (this.exchange !== null && exchange.sendQueuedBytes() >= SEND_HIGH_BYTES) this.backend?.pause();
+  }
+
+  /** Nothing more is there for now: what the client can have, it gets. */
+  onBackendQuiet(): void {
+    if (this.responseStarted) this.exchange?.flush();
+  }
+
+  /** The response is complete; the connection has gone its own way already. */
+  onBackendEnd(trailers: FieldSection): void {
+    const { exchange } = this;
+    assert(exchange !== null, 'a response for nobody');
+    this.finish();
+    exchange.responseTrailers = trailers;
+    exchange.sendEnd();
+  }
+
+  onBackendTunnelEnd(): void {
+    this.backendEnded = true;
+    if (this.ended) this.endTunnel();
+    else this.exchange?.endTunnelSend();
+  }
+
+  private endTunnel(): void {
+    const { exchange, backend } = this;
+    this.finish();
+    backend?.close(false);
+    exchange?.sendEnd();
+  }
+
+  onBackendWritable(): void {
+    this.regulateRequest();
+  }
+
+  /** The backend takes no more of the request, but may have answered. */
+  onBackendSendFailed(): void {
+    this.sendFailed = true;
+    if (this.requestPaused) {
+      this.requestPaused = false;
+      this.exchange?.resumeRequest();
+    }
+  }
+
+  /** The connection is closed already. */
+  onBackendFault(code: number): void {
+    const { exchange, route } = this;
+    if (exchange === null || route === null) return;
+    this.backend = null;
+    this.engine = null;
+    if (this.mayRetry(code)) {
+      this.requestSent = false;
+      this.requestPaused = false;
+      if (code !== E_CONNECT) this.retried = true;
+      this.open(exchange, route);
+      return;
+    }
+    if (code === E_RESPONSE_MALFORMED)
+      this.context.warn(`backend ${this.server?.server.url ?? ''} sent a malformed response`);
+    this.finish();
+    exchange.fail(code);
+  }
+
+  /** SPEC "Requests to backends": once, on a fresh connection, when nothing can have been done twice. */
+  private mayRetry(code: number): boolean {
+    const { retry } = faultOf(code);
+    if (this.responseStarted) return false;
+    if (retry === 'safe') return this.server !== null && this.attempts < this.server.server.addressCount;
+    if (retry !== 'reused' || !this.reused || this.retried) return false;
+    const { request } = this.exchange ?? {};
+    if (request === undefined) return false;
+    if (isIdempotent(request.methodId)) return this.replayable;
+    return request.bodyKind !== BODY_NONE && request.contentLength !== 0 && !this.contentSent;
+  }
+
+  /** A fault of the response's own: the connection is of no use, the exchange gets its answer. */
+  private abandon(code: number): void {
+    const { exchange, backend } = this;
+    this.finish();
+    backend?.close(true);
+    exchange?.fail(code);
+  }
+
+  private finish(): void {
+    this.pending.clear();
+    this.replay.clear();
+    this.exchange = null;
+    this.route = null;
+    this.server = null;
+    this.backend = null;
+    this.engine = null;
+    this.context.recycleProxyResponder(this);
+  }
+}

@@ -1,0 +1,367 @@
+/**
+ * One worker of the edge: its reactor, listeners and connections, the configuration in force, and the pools that
+ * its parts draw from. It knows neither files nor signals nor promises; main.ts does.
+ */
+
+import { randomBytes } from 'node:crypto';
+import { assert } from '../base/assert.ts';
+import { Timer, type TimerHandler } from '../base/timer-wheel.ts';
+import type { Config, ServerEntry } from '../config/model.ts';
+import { formatHttpDate } from '../http/dates.ts';
+import { faultOf } from '../http/fault.ts';
+import { F_DATE, F_SERVER, FIELDS_MAX, type FieldSection } from '../http/fields.ts';
+import { METHOD_NAMES, SCHEME_HTTP } from '../http/message.ts';
+import type { HeadLimits } from '../http1/request-parser.ts';
+import type { Handle, ListenerHandler, Reactor } from '../io/reactor.ts';
+import { AccessRecord, type Log } from '../log/log.ts';
+import { errnoName } from '../sys/errno.ts';
+import type { SocketAddress } from '../sys/sockaddr.ts';
+import { BackendServer } from './backend-server.ts';
+import { ClientAddress } from './client-address.ts';
+import type { EdgeContext, EdgeLimits } from './context.ts';
+import { Exchange } from './exchange.ts';
+import { Generation, type ResolvedServers, type ServerRegistry } from './generation.ts';
+import { ConstantBytes } from './header-rules.ts';
+import { Http1Connection } from './http1-connection.ts';
+import { ClientEngine, ServerEngine } from './http1-engine.ts';
+import { ProxyResponder } from './proxy-responder.ts';
+import { ENTRIES_DEFAULT, RateLimiter } from './rate-limit.ts';
+
+/** Objects of each kind that are kept for reuse; more go to the garbage collector. */
+const POOLED_MAX = 4096;
+/** A response head from a backend, and its status line, at most. Generous: cookies. */
+const RESPONSE_HEAD_BYTES_MAX = 65536;
+const RESPONSE_LINE_BYTES_MAX = 8192;
+/** After accepting failed for want of descriptors or memory it is tried again this soon. */
+const ACCEPT_RETRY_MS = 250;
+const BACKLOG = 4096;
+const REQUEST_ID_BYTES = 16;
+const SERVER_NAME = 'sallyport';
+/** `Date: Sun, 06 Nov 1994 08:49:37 GMT` CRLF. */
+const DATE_LINE_BYTES = 37;
+const DATE_VALUE_BYTES = 29;
+
+const T_ACCEPT = 1;
+const T_SHUTDOWN = 2;
+
+/** What the worker counts; plain numbers. */
+export interface EdgeCounters {
+  connections: number;
+  exchanges: number;
+  /** Times that accepting was paused. */
+  acceptPauses: number;
+}
+
+export class EdgeWorker implements EdgeContext, ListenerHandler, TimerHandler, ServerRegistry {
+  readonly reactor: Reactor;
+  readonly log: Log;
+  readonly counters: EdgeCounters;
+  isDraining: boolean;
+  private generation: Generation | null;
+  private readonly listeners: Handle[];
+  private readonly connections: Set<Http1Connection>;
+  private readonly servers: Map<string, { server: BackendServer; users: number }>;
+  private readonly rateLimiter: RateLimiter;
+  private readonly constants: ConstantBytes;
+  private readonly exchanges: Exchange[];
+  private readonly serverEngines: ServerEngine[];
+  private readonly clientEngines: ClientEngine[];
+  private readonly proxyResponders: ProxyResponder[];
+  private serverHeadLimits: HeadLimits;
+  private readonly clientHeadLimits: HeadLimits;
+  private readonly acceptTimer: Timer;
+  private readonly shutdownTimer: Timer;
+  private acceptPaused: boolean;
+  private readonly dateLine: number;
+  private dateSecond: number;
+  private readonly serverLine: number;
+  private readonly record: AccessRecord;
+  private onStopped: (() => void) | null;
+
+  constructor(reactor: Reactor, log: Log) {
+    this.reactor = reactor;
+    this.log = log;
+    this.counters = { connections: 0, exchanges: 0, acceptPauses: 0 };
+    this.isDraining = false;
+    this.generation = null;
+    this.listeners = [];
+    this.connections = new Set();
+    this.servers = new Map();
+    this.rateLimiter = new RateLimiter(ENTRIES_DEFAULT, randomBytes(4).readInt32LE(0));
+    this.constants = new ConstantBytes(reactor.pool);
+    this.exchanges = [];
+    this.serverEngines = [];
+    this.clientEngines = [];
+    this.proxyResponders = [];
+    this.serverHeadLimits = { requestLineBytesMax: 0, headBytesMax: 0, fieldsMax: FIELDS_MAX };
+    this.clientHeadLimits = {
+      requestLineBytesMax: RESPONSE_LINE_BYTES_MAX,
+      headBytesMax: RESPONSE_HEAD_BYTES_MAX,
+      fieldsMax: FIELDS_MAX,
+    };
+    this.acceptTimer = new Timer(this, T_ACCEPT);
+    this.shutdownTimer = new Timer(this, T_SHUTDOWN);
+    this.acceptPaused = false;
+    this.dateLine = this.constants.put(`Date: ${' '.repeat(DATE_VALUE_BYTES)}\r\n`);
+    assert(DATE_LINE_BYTES === 'Date: '.length + DATE_VALUE_BYTES + 2, 'the date line has its length');
+    this.dateSecond = -1;
+    this.serverLine = this.constants.put(`Server: ${SERVER_NAME}\r\n`);
+    this.record = new AccessRecord();
+    this.onStopped = null;
+  }
+
+  // ---- Configuration ----------------------------------------------------------------------------------
+
+  /** Puts a configuration in force for all requests to come. Throws an Error with the reason; then the old one stays. */
+  configure(config: Config, resolved: ResolvedServers): void {
+    const next = new Generation(this, config, resolved, this, this.rateLimiter);
+    const before = this.generation;
+    this.generation = next;
+    const { headBytesMax } = next.limits;
+    if (this.serverHeadLimits.headBytesMax !== headBytesMax) {
+      this.serverHeadLimits = { requestLineBytesMax: headBytesMax, headBytesMax, fieldsMax: FIELDS_MAX };
+      this.serverEngines.length = 0;
+    }
+    if (before !== null) this.leaveGeneration(before);
+    this.regulateAccept();
+  }
+
+  get openConnections(): number {
+    return this.connections.size;
+  }
+
+  get config(): Config {
+    return this.current().config;
+  }
+
+  get limits(): EdgeLimits {
+    return this.current().limits;
+  }
+
+  private current(): Generation {
+    assert(this.generation !== null, 'the worker is not configured');
+    return this.generation;
+  }
+
+  enterGeneration(): Generation {
+    const generation = this.current();
+    generation.users++;
+    return generation;
+  }
+
+  leaveGeneration(generation: Generation): void {
+    if (--generation.users === 0) generation.close();
+  }
+
+  use(entry: ServerEntry, addresses: readonly SocketAddress[]): BackendServer {
+    const known = this.servers.get(entry.url);
+    if (known !== undefined) {
+      known.users++;
+      known.server.addresses = addresses;
+      return known.server;
+    }
+    const server = new BackendServer(this, entry.url, addresses);
+    this.servers.set(entry.url, { server, users: 1 });
+    return server;
+  }
+
+  leave(server: BackendServer): void {
+    const known = this.servers.get(server.url);
+    if (known === undefined || known.server !== server || --known.users > 0) return;
+    this.servers.delete(server.url);
+    server.retire();
+  }
+
+  // ---- Listeners --------------------------------------------------------------------------------------
+
+  /** Opens a listener. Returns the address it is bound to, or -errno. */
+  listen(address: SocketAddress): SocketAddress | number {
+    const listener = this.reactor.listen(
+      address,
+      { backlog: BACKLOG, reusePort: false, unixMode: 0o666 },
+      this,
+    );
+    if (listener < 0) return listener;
+    this.listeners.push(listener);
+    return this.reactor.localAddress(listener);
+  }
+
+  onAccept(_listener: Handle, handle: Handle): void {
+    const client = ClientAddress.of(this.reactor.peerAddress(handle));
+    const connection = new Http1Connection(this, this.reactor, handle, client, SCHEME_HTTP);
+    this.reactor.adopt(handle, connection);
+    this.connections.add(connection);
+    this.counters.connections++;
+    connection.start();
+    this.regulateAccept();
+  }
+
+  onAcceptError(_listener: Handle, errno: number): void {
+    if (!this.acceptPaused) {
+      this.counters.acceptPauses++;
+      this.log.error(`accepting is paused: ${errnoName(errno)}`, { open_connections: this.connections.size });
+    }
+    this.acceptPaused = true;
+    this.reactor.timers.arm(this.acceptTimer, this.reactor.nowMs + ACCEPT_RETRY_MS);
+  }
+
+  /** At the limit of connections accepting pauses and the kernel's backlog holds the rest. */
+  private regulateAccept(): void {
+    if (this.generation === null || this.isDraining) return;
+    const limit = this.generation.config.security.maxConcurrentConnections;
+    const full = limit > 0 && this.connections.size >= limit;
+    if (full && !this.acceptPaused) {
+      this.acceptPaused = true;
+      this.counters.acceptPauses++;
+      this.log.warn('accepting is paused: security.max_concurrent_connections is reached', { limit });
+      for (const listener of this.listeners) this.reactor.acceptPause(listener);
+    } else if (!full && this.acceptPaused && this.acceptTimer.deadlineMs < 0) {
+      this.resumeAccept();
+    }
+  }
+
+  private resumeAccept(): void {
+    this.acceptPaused = false;
+    this.log.info('accepting again', { open_connections: this.connections.size });
+    for (const listener of this.listeners) this.reactor.acceptResume(listener);
+  }
+
+  onConnectionClosed(connection: Http1Connection): void {
+    this.connections.delete(connection);
+    if (this.acceptPaused) this.regulateAccept();
+    if (this.isDraining) this.checkStopped();
+  }
+
+  onTimer(timer: Timer): void {
+    if (timer.kind === T_ACCEPT) {
+      this.regulateAccept();
+      return;
+    }
+    if (this.connections.size > 0)
+      this.log.warn('shutdown_timeout_secs is over', { cut: this.connections.size });
+    for (const connection of [...this.connections]) connection.abort();
+    this.checkStopped();
+  }
+
+  // ---- Shutdown ---------------------------------------------------------------------------------------
+
+  /** Stops accepting, lets what is in flight finish within `timeoutMs`, and calls back when the last connection is gone. */
+  shutdown(timeoutMs: number, onStopped: () => void): void {
+    if (this.isDraining) return;
+    this.isDraining = true;
+    this.onStopped = onStopped;
+    this.reactor.timers.disarm(this.acceptTimer);
+    for (const listener of this.listeners.splice(0)) this.reactor.close(listener, false);
+    for (const connection of [...this.connections]) connection.shutdown();
+    this.reactor.timers.arm(this.shutdownTimer, this.reactor.nowMs + timeoutMs);
+    this.checkStopped();
+  }
+
+  private checkStopped(): void {
+    if (this.connections.size > 0 || this.onStopped === null) return;
+    const stopped = this.onStopped;
+    this.onStopped = null;
+    this.reactor.timers.disarm(this.shutdownTimer);
+    if (this.generation !== null) this.leaveGeneration(this.generation);
+    this.generation = null;
+    this.constants.release();
+    stopped();
+  }
+
+  // ---- Pools ------------------------------------------------------------------------------------------
+
+  takeExchange(): Exchange {
+    return this.exchanges.pop() ?? new Exchange(this);
+  }
+
+  recycleExchange(exchange: Exchange): void {
+    if (this.exchanges.length < POOLED_MAX) this.exchanges.push(exchange);
+  }
+
+  takeServerEngine(): ServerEngine {
+    return this.serverEngines.pop() ?? new ServerEngine(this.reactor.pool, this.serverHeadLimits);
+  }
+
+  recycleServerEngine(engine: ServerEngine): void {
+    if (engine.limits === this.serverHeadLimits && this.serverEngines.length < POOLED_MAX)
+      this.serverEngines.push(engine);
+  }
+
+  takeClientEngine(): ClientEngine {
+    return this.clientEngines.pop() ?? new ClientEngine(this.reactor.pool, this.clientHeadLimits);
+  }
+
+  recycleClientEngine(engine: ClientEngine): void {
+    if (this.clientEngines.length < POOLED_MAX) this.clientEngines.push(engine);
+  }
+
+  takeProxyResponder(): ProxyResponder {
+    return this.proxyResponders.pop() ?? new ProxyResponder(this);
+  }
+
+  recycleProxyResponder(responder: ProxyResponder): void {
+    if (this.proxyResponders.length < POOLED_MAX) this.proxyResponders.push(responder);
+  }
+
+  // ---- What exchanges ask for -------------------------------------------------------------------------
+
+  addDate(fields: FieldSection): void {
+    const second = Math.trunc(this.reactor.wallMs / 1000);
+    const at = this.dateLine;
+    if (second !== this.dateSecond) {
+      this.dateSecond = second;
+      this.reactor.pool.text.latin1Write(formatHttpDate(second), at + 6, DATE_VALUE_BYTES);
+    }
+    fields.add(at, 4, at + 6, DATE_VALUE_BYTES, F_DATE);
+  }
+
+  addServer(fields: FieldSection): void {
+    const at = this.serverLine;
+    fields.add(at, 6, at + 8, SERVER_NAME.length, F_SERVER);
+  }
+
+  makeRequestId(): string {
+    return randomBytes(REQUEST_ID_BYTES).toString('hex');
+  }
+
+  onExchangeEnd(exchange: Exchange): void {
+    this.counters.exchanges++;
+    if (this.log.accessEnabled) this.logAccess(exchange);
+  }
+
+  private logAccess(exchange: Exchange): void {
+    const { record, reactor } = this;
+    const { request } = exchange;
+    const { text } = reactor.pool;
+    const method = METHOD_NAMES[request.methodId];
+    record.client = exchange.client?.text ?? '';
+    record.method =
+      method !== ''
+        ? method
+        : text.latin1Slice(request.methodOffset, request.methodOffset + request.methodLength);
+    record.host = text.latin1Slice(
+      request.authorityOffset,
+      request.authorityOffset + request.authorityLength,
+    );
+    const pathEnd =
+      request.queryOffset < 0
+        ? request.pathOffset + request.pathLength
+        : request.queryOffset + request.queryLength;
+    record.path = exchange.headBuffer < 0 ? '' : text.latin1Slice(request.pathOffset, pathEnd);
+    record.status = exchange.sentStatus;
+    record.bytes = exchange.responseBytes;
+    record.durationMs = reactor.nowMs - exchange.startMs;
+    record.upstream = exchange.upstreamName;
+    record.requestId = exchange.requestIdText;
+    record.reason = exchange.faultCode === 0 ? '' : faultOf(exchange.faultCode).word;
+    if (exchange.headBuffer < 0) {
+      record.method = '';
+      record.host = '';
+    }
+    this.log.access(record);
+  }
+
+  warn(message: string): void {
+    this.log.warn(message);
+  }
+}
