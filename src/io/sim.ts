@@ -271,8 +271,12 @@ export class SimReactor implements Reactor, SimNode {
     const open = this.fileAt(root);
     assert(open !== null, 'openFile beneath what is not open');
     assert(this.pool.bytes[pathOffset + pathLength] === 0, 'a path without its NUL');
-    const path = this.pool.text.latin1Slice(pathOffset, pathOffset + pathLength);
-    if (!this.isPending()) return this.openNow(open.inode, path);
+    if (!this.isPending()) return this.openNow(open.inode, this.pathAt(pathOffset, pathLength));
+    // As a ring does: the path is read when the turn's submissions reach the kernel.
+    let path = '';
+    this.network.at(this.network.timeMs, () => {
+      path = this.pathAt(pathOffset, pathLength);
+    });
     this.later(() => handler.onOpen(tag, this.openNow(open.inode, path)));
     return PENDING;
   }
@@ -569,6 +573,10 @@ export class SimReactor implements Reactor, SimNode {
     if (count > 1 && random.chance(this.faults.shortRead)) count = 1 + random.below(count);
     this.pool.bytes.set(inode.bytes.subarray(fileOffset, fileOffset + count), offset);
     return count;
+  }
+
+  private pathAt(offset: number, length: number): string {
+    return this.pool.text.latin1Slice(offset, offset + length);
   }
 
   private isPending(): boolean {

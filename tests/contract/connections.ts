@@ -187,7 +187,7 @@ export function connectionRules(makePair: MakePair): void {
     const ends = connection(pair);
     const { client } = ends;
     const { pool } = pair.client;
-    const held = pool.heldCount();
+    const held = pair.client.pool.heldCount();
     const stale = client.handle;
     pair.client.close(stale, false);
     for (let round = 0; round < 2; round++) {
@@ -204,7 +204,7 @@ export function connectionRules(makePair: MakePair): void {
     }
     settle(pair);
     assert.deepEqual(client.sends, []);
-    assert.ok(pool.heldCount() <= held);
+    assert.ok(pair.client.pool.heldCount() <= held);
     closeAll(pair, ends);
   });
 

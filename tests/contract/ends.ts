@@ -174,20 +174,24 @@ export function endRules(makePair: MakePair): void {
 
   eachFamily('many segments queued when the peer resets all come back, and their buffers', (pair, unix) => {
     const ends = connected(pair, unix, false);
-    for (let count = 1; count <= 8; count++) ends.client.send(new Uint8Array(130_000), count);
-    settle(pair);
+    let tags = 0;
+    // More than the kernel takes with nobody reading.
+    while (ends.client.sends.length === tags) {
+      for (let count = 0; count < 20; count++) ends.client.send(new Uint8Array(130_000), ++tags);
+      settle(pair);
+    }
     pair.server.close(ends.server.handle, true);
-    until(pair, 'all results', () => ends.client.sends.length === 8);
+    until(pair, 'all results', () => ends.client.sends.length === tags);
     assert.deepEqual(
       ends.client.sends.map((send) => send.tag),
-      [1, 2, 3, 4, 5, 6, 7, 8],
+      Array.from({ length: tags }, (_, index) => index + 1),
     );
     let failed = false;
     for (const send of ends.client.sends) {
       if (send.result < 0) failed = true;
       assert.equal(send.result < 0, failed, 'a success after a failure');
     }
-    assert.ok(failed, 'a megabyte went to nobody');
+    assert.ok(failed);
     assert.equal(pair.client.pool.heldCount(), 0);
     closeAll(pair, ends);
   });

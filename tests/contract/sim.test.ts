@@ -1,8 +1,10 @@
 import assert from 'node:assert/strict';
+import { test } from 'node:test';
 import { Random } from '../../src/base/random.ts';
 import { SimBufferPool, SimReactor } from '../../src/io/sim.ts';
 import { NO_FAULTS, roughFaults, type SimFaults } from '../../src/io/sim-faults.ts';
 import { SimNetwork, WALL_START_MS } from '../../src/io/sim-network.ts';
+import { runOutOfDescriptors } from './exhaustion.ts';
 import type { ContractDirectory, MakePair, Pair, PairOptions } from './pair.ts';
 import { turnOf } from './pair.ts';
 import { reactorContract } from './reactor-contract.ts';
@@ -24,11 +26,12 @@ function directoryOf(network: SimNetwork): ContractDirectory {
   };
 }
 
-function pairIn(network: SimNetwork, options: PairOptions | undefined): Pair {
+function pairIn(network: SimNetwork, options: PairOptions | undefined, descriptorsMax = 1 << 16): Pair {
   const node = (label: string): SimReactor =>
     new SimReactor(network, {
       label,
       ipv4: '127.0.0.1',
+      descriptorsMax,
       pool: new SimBufferPool(options?.shape ?? SHAPE),
     });
   const server = node('server');
@@ -63,4 +66,13 @@ function makePairWith(seed: number, faults: SimFaults): MakePair {
 reactorContract('sim', makePairWith(0, NO_FAULTS));
 for (const seed of [1, 2, 3]) {
   reactorContract(`sim, rough seed ${seed}`, makePairWith(seed, roughFaults(new Random(seed))));
+}
+
+for (const seed of [0, 1, 2, 3]) {
+  test(`sim, seed ${seed}: out of descriptors, accepting pauses, says so, and recovers`, () => {
+    const faults = seed === 0 ? NO_FAULTS : roughFaults(new Random(seed));
+    const pair = pairIn(new SimNetwork(seed, faults), undefined, 50);
+    runOutOfDescriptors(pair);
+    pair.dispose();
+  });
 }

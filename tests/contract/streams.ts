@@ -94,7 +94,7 @@ export function streamRules(makePair: MakePair): void {
   rule('2,000 segments that share one buffer leave in order and release it', (pair) => {
     const ends = connection(pair);
     const { pool } = pair.client;
-    const held = pool.heldCount();
+    const held = pair.client.pool.heldCount();
     const buffer = pool.acquire(MEDIUM);
     const offset = pool.offsetOf(buffer);
     const bytes = pattern(8000, 9);
@@ -106,7 +106,7 @@ export function streamRules(makePair: MakePair): void {
     pool.release(buffer);
     until(pair, 'all bytes', () => ends.server.receivedBytes === 8000);
     assert.equal(Buffer.compare(ends.server.bytes(), bytes), 0);
-    until(pair, 'the buffer', () => pool.heldCount() <= held);
+    until(pair, 'the buffer', () => pair.client.pool.heldCount() <= held);
     closeAll(pair, ends);
   });
 
