@@ -24,6 +24,8 @@ export interface EdgeContext {
   readonly limits: EdgeLimits;
   /** The edge is stopping: connections close after what they are doing. */
   readonly isDraining: boolean;
+  /** Via is added to what is forwarded. */
+  readonly addsVia: boolean;
 
   takeExchange(): Exchange;
   recycleExchange(exchange: Exchange): void;

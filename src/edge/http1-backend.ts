@@ -193,6 +193,7 @@ export class Http1Backend implements SocketHandler, TimerHandler {
   private toIdle(): void {
     this.releaseEngine();
     this.responder = null;
+    this.paused = false;
     this.state = S_IDLE;
     this.served++;
     this.sinceMs = this.context.reactor.nowMs;

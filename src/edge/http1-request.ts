@@ -22,6 +22,7 @@ const QUESTION = 0x3f;
 const HOST_START = asciiBytes('Host: ');
 const CHUNKED = asciiBytes('Transfer-Encoding: chunked\r\n');
 const UPGRADE = asciiBytes('Connection: upgrade\r\n');
+const TRAILERS = asciiBytes('Connection: TE\r\nTE: trailers\r\n');
 
 /** Writes the head of an exchange's request, in the open buffer. False: memory is exhausted. */
 export function writeRequestHead(
@@ -64,6 +65,7 @@ function requestHead(
   at = writeFields(bytes, at, limit, request.fields);
   if (request.bodyKind === BODY_STREAM) at = writeBytes(bytes, at, limit, CHUNKED);
   if (upgrade) at = writeBytes(bytes, at, limit, UPGRADE);
+  else if (request.acceptsTrailers) at = writeBytes(bytes, at, limit, TRAILERS);
   return writeLineEnd(bytes, at, limit);
 }
 

@@ -16,7 +16,7 @@ import {
   faultOf,
 } from '../http/fault.ts';
 import type { FieldSection } from '../http/fields.ts';
-import { F_CONTENT_LENGTH, F_EXPECT, F_UPGRADE } from '../http/fields.ts';
+import { F_CONTENT_LENGTH, F_EXPECT, F_UPGRADE, F_VIA } from '../http/fields.ts';
 import {
   BODY_NONE,
   BODY_STREAM,
@@ -136,6 +136,7 @@ export class ProxyResponder implements Responder {
     if (request.version < 11) fields.removeAll(F_EXPECT);
     if (request.bodyKind === BODY_STREAM) fields.removeAll(F_CONTENT_LENGTH);
     if (!setForwarded(exchange)) return E_OVERLOAD;
+    if (this.context.addsVia && !addVia(exchange, fields, request.version)) return E_OVERLOAD;
     if (this.upgrade !== '' && !exchange.scratch.addField(fields, F_UPGRADE, '', this.upgrade))
       return E_OVERLOAD;
     if (exchange.route?.hasRequestRules && !exchange.route.applyRequestRules(exchange)) return E_OVERLOAD;
@@ -344,6 +345,7 @@ export class ProxyResponder implements Responder {
       return;
     }
     removeHopByHop(response.fields, response.bodyKind === BODY_STREAM);
+    if (this.context.addsVia) addVia(exchange, response.fields, response.version);
     if (response.bodyKind === BODY_UNTIL_CLOSE) response.bodyKind = BODY_STREAM;
     if (response.bodyKind === BODY_STREAM || response.status === 204) {
       response.fields.removeAll(F_CONTENT_LENGTH);
@@ -473,4 +475,9 @@ export class ProxyResponder implements Responder {
     this.engine = null;
     this.context.recycleProxyResponder(this);
   }
+}
+
+/** RFC 9110 §7.6.3: the version that the message came in, and a pseudonym. False: no room. */
+function addVia(exchange: Exchange, fields: FieldSection, version: number): boolean {
+  return exchange.scratch.addField(fields, F_VIA, '', `${version / 10 === 1 ? '1.0' : '1.1'} sallyport`);
 }

@@ -28,7 +28,7 @@ import { ProxyResponder } from './proxy-responder.ts';
 import { ENTRIES_DEFAULT, RateLimiter } from './rate-limit.ts';
 
 /** Objects of each kind that are kept for reuse; more go to the garbage collector. */
-const POOLED_MAX = 4096;
+const POOLED_MAX = 1024;
 /** A response head from a backend, and its status line, at most. Generous: cookies. */
 const RESPONSE_HEAD_BYTES_MAX = 65536;
 const RESPONSE_LINE_BYTES_MAX = 8192;
@@ -132,6 +132,10 @@ export class EdgeWorker implements EdgeContext, ListenerHandler, TimerHandler, S
 
   get config(): Config {
     return this.current().config;
+  }
+
+  get addsVia(): boolean {
+    return this.current().config.server.via;
   }
 
   get limits(): EdgeLimits {
