@@ -12,6 +12,7 @@ import { chmodSync, existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } 
 import { cpus, release, tmpdir, totalmem } from 'node:os';
 import { dirname, join } from 'node:path';
 import { parseArgs } from 'node:util';
+import { ensurePrerequisites } from '../tools/prerequisites.ts';
 import { accepts, BenchError, Child, killChildren, LOAD_CORE, PROXY_CORE } from './children.ts';
 import { type Generator, runLoad } from './load-generator.ts';
 import { FULL_MEMORY, type MemoryPlan, measureMemory, QUICK_MEMORY } from './memory.ts';
@@ -21,6 +22,7 @@ import type { Results } from './results.ts';
 import { SCENARIOS, type Scenario } from './scenarios.ts';
 import {
   checkWork,
+  LAUNCHER,
   originPort,
   portOf,
   prepareFiles,
@@ -57,6 +59,8 @@ interface Plan {
 }
 
 const repository = join(import.meta.dirname, '..');
+/** Descriptors of a proxy with 5,000 idle clients, as HAProxy counts them. */
+const FILES_NEEDED = 16_384;
 const WARM_UP_SHARE = 0.2;
 const FIRST_WARM_UP_SECONDS = 1;
 
@@ -114,32 +118,17 @@ function positive(text: string | undefined, otherwise: number): number {
 /** Fails before anything is started when something that the run needs is missing. */
 function checkTools(plan: Plan): void {
   if (cpus().length < 2) throw new BenchError('two cores are needed: one for the proxy, one for the load');
-  const needed = ['taskset', 'gcc', 'ps'];
-  if (plan.systems.includes('nginx')) needed.push('nginx');
-  if (plan.systems.includes('haproxy')) needed.push('haproxy');
-  if (plan.generator === 'wrk') needed.push('wrk');
-  const missing = needed.filter((tool) => !succeeds('which', [tool]));
-  if (missing.length > 0) {
-    throw new BenchError(
-      `missing: ${missing.join(', ')}. On Debian: apt-get install nginx haproxy gcc util-linux procps`,
-    );
-  }
-  if (plan.systems.some(isOurs) && !existsSync(join(repository, 'bin/sallyport'))) {
-    throw new BenchError('bin/sallyport is missing');
+  if (!ensurePrerequisites()) throw new BenchError('programs are missing');
+  const files = Number(execFileSync('sh', ['-c', 'ulimit -Hn'], { encoding: 'utf8' }).trim());
+  if (files < FILES_NEEDED)
+    throw new BenchError(`ulimit -Hn is ${files}; at least ${FILES_NEEDED} are needed`);
+  if (plan.systems.some(isOurs) && !existsSync(LAUNCHER)) {
+    throw new BenchError(`${LAUNCHER} is missing`);
   }
 }
 
 function isOurs(name: SystemName): boolean {
   return name.startsWith('sallyport');
-}
-
-function succeeds(command: string, args: readonly string[]): boolean {
-  try {
-    execFileSync(command, args, { stdio: 'ignore' });
-    return true;
-  } catch {
-    return false;
-  }
 }
 
 function build(plan: Plan, place: Workplace): void {

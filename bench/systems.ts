@@ -35,7 +35,8 @@ export const REQUEST_FIELDS: readonly string[] = [
 ];
 
 const START_TIMEOUT_MS = 10_000;
-const repository = join(import.meta.dirname, '..');
+/** Where another build is to be measured (an installed package), its launcher. */
+export const LAUNCHER = process.env['SALLYPORT_BIN'] ?? join(import.meta.dirname, '../bin/sallyport');
 
 /** Where a run keeps what it makes: binaries, filled-in configurations, the files that are served. */
 export interface Workplace {
@@ -106,7 +107,7 @@ function launch(place: Workplace, name: SystemName, port: number) {
       break;
     case 'sallyport':
     case 'sallyport-epoll':
-      command = [join(repository, 'bin/sallyport'), 'serve', '-c', fill(place, 'sallyport.toml', port)];
+      command = [LAUNCHER, 'serve', '-c', fill(place, 'sallyport.toml', port)];
       if (name === 'sallyport-epoll') env['SALLYPORT_IO'] = 'epoll';
       break;
   }
