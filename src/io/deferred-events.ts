@@ -9,7 +9,16 @@ export const SEND_RESULT = 1;
 export const RECEIVE_END = 2;
 /** A pending file operation ended: its record's index, and its result. The handle is 0. */
 export const FILE_RESULT = 3;
-export type DeferredKind = typeof SEND_RESULT | typeof RECEIVE_END | typeof FILE_RESULT;
+/** A connect has ended: -errno or 0, and nothing. */
+export const CONNECTED = 4;
+/** A descriptor was closed: nothing but the handle. */
+export const CLOSED = 5;
+export type DeferredKind =
+  | typeof SEND_RESULT
+  | typeof RECEIVE_END
+  | typeof FILE_RESULT
+  | typeof CONNECTED
+  | typeof CLOSED;
 
 export interface DeferredReceiver {
   onDeferred(kind: DeferredKind, handle: number, first: number, second: number): void;

@@ -12,21 +12,9 @@
  * the pool. No handler is called outside `turn`.
  */
 
-import { assert, unreachable } from '../base/assert.ts';
-import { NO_SLOT, SLOT_MASK, SlotTable } from '../base/slot-table.ts';
-import { TimerWheel } from '../base/timer-wheel.ts';
-import {
-  EAGAIN,
-  EBADF,
-  ECANCELED,
-  EINTR,
-  EINVAL,
-  EMFILE,
-  ENFILE,
-  ENOBUFS,
-  ENOMEM,
-  EOPNOTSUPP,
-} from '../sys/errno.ts';
+import { assert } from '../base/assert.ts';
+import { SLOT_MASK } from '../base/slot-table.ts';
+import { EAGAIN, ECANCELED, EINTR, EINVAL, ENOBUFS, EOPNOTSUPP } from '../sys/errno.ts';
 import {
   DOT_ADDRESS,
   HOW_WAITING_ADDRESS,
@@ -58,47 +46,25 @@ import {
 } from '../sys/io-uring.ts';
 import { close, uv_backend_fd, uv_default_loop } from '../sys/libc.ts';
 import { type MappedMemory, mapPrivate } from '../sys/memory.ts';
-import { addressFamily, encodeAddress, SOCKADDR_BYTES_MAX, type SocketAddress } from '../sys/sockaddr.ts';
+import { addressFamily, SOCKADDR_BYTES_MAX, type SocketAddress } from '../sys/sockaddr.ts';
 import {
-  acknowledgedBytesOf,
-  createListener,
   createStreamSocket,
-  localAddressOf,
   MSG_NOSIGNAL,
   MSG_WAITALL,
-  peerAddressOf,
   SOCK_CLOEXEC,
   SOCK_NONBLOCK,
-  setAbortiveClose,
   shutdownWrite,
 } from '../sys/socket.ts';
-import { arenaBytes, type BufferId, BufferPool, LARGE, MEDIUM, type PoolShape } from './buffer-pool.ts';
-import {
-  DeferredEvents,
-  type DeferredKind,
-  type DeferredReceiver,
-  FILE_RESULT,
-  RECEIVE_END,
-  SEND_RESULT,
-} from './deferred-events.ts';
-import { OpenFiles } from './open-files.ts';
-import {
-  type FileHandle,
-  type FileHandler,
-  type FileKind,
-  type Handle,
-  type ListenerHandler,
-  type ListenOptions,
-  PENDING,
-  type Reactor,
-  type ReactorCounters,
-  type SocketHandler,
-} from './reactor.ts';
-import { BLOCKED, BUDGET_SPENT, SendSegments } from './send-segments.ts';
+import { LARGE, MEDIUM, type PoolShape } from './buffer-pool.ts';
+import { DEFAULT_LIMITS, KernelReactor, type ReactorLimits } from './kernel-reactor.ts';
+import { type FileHandle, type FileHandler, type Handle, PENDING, type SocketHandler } from './reactor.ts';
+import { BLOCKED, BUDGET_SPENT } from './send-segments.ts';
 import { NO_HANDLER, NO_SEGMENT, NOT_ENDED, NOTHING, ONCE, type ReceiveMode, STREAM } from './socket-slot.ts';
 import { UringBuffers } from './uring-buffers.ts';
 import { UringRing } from './uring-ring.ts';
 import { UringSocket } from './uring-socket.ts';
+
+export { DEFAULT_LIMITS };
 
 // Kinds of operations, word 1 of user_data.
 const ACCEPT = 1;
@@ -137,88 +103,25 @@ const DESTROY_ATTEMPTS = 100;
 const ARGUMENT_BYTES = 262144;
 const MSGHDR_BYTES = 64;
 
-/** Bounds of this backend's tables. */
-export interface ReactorLimits {
-  /** Sockets and listeners. */
-  readonly handlesMax: number;
-  readonly filesMax: number;
-  /** Opens and reads that wait for a disk. */
-  readonly fileOperationsMax: number;
-  /** Queued segments of all sockets together. */
-  readonly segmentsMax: number;
-}
-
-export const DEFAULT_LIMITS: ReactorLimits = {
-  handlesMax: 65536,
-  filesMax: 16384,
-  fileOperationsMax: 4096,
-  segmentsMax: 131072,
-};
-
-export class UringReactor implements Reactor, DeferredReceiver {
+export class UringReactor extends KernelReactor<UringSocket> {
   readonly name = 'io_uring';
-  readonly pool: BufferPool;
-  readonly timers: TimerWheel;
-  readonly counters: ReactorCounters;
-  nowMs: number;
-  wallMs: number;
   private readonly ring: UringRing;
   private readonly medium: UringBuffers;
   private readonly large: UringBuffers;
+  private readonly arenaLow: number;
   private readonly arenaHigh: number;
   private readonly argument: MappedMemory;
   private argumentUsed: number;
-  private readonly slots: SlotTable;
-  private readonly sockets: UringSocket[];
-  /** What `find` returns for a handle that is not live. */
-  private readonly nobody: UringSocket;
-  /** Sockets that the next flush looks at. */
-  private readonly dirty: UringSocket[];
-  private dirtyCount: number;
-  /** Sockets whose receive found no buffer. */
-  private readonly starved: UringSocket[];
-  private readonly deferred: DeferredEvents;
-  private readonly files: OpenFiles;
-  private readonly segments: SendSegments;
-  /** Kernel forms of addresses that are connected to. */
-  private readonly encoded: WeakMap<SocketAddress, Uint8Array>;
-  private nodeHasWork: boolean;
-  private destroying: boolean;
 
   private constructor(ring: UringRing, shape: PoolShape, limits: ReactorLimits) {
-    const arena = mapPrivate(arenaBytes(shape));
-    this.pool = new BufferPool(arena.buffer, arena.address, shape);
-    this.nowMs = Math.floor(performance.now());
-    this.wallMs = Date.now();
-    this.timers = new TimerWheel(this.nowMs);
-    this.counters = {
-      turns: 0,
-      accepted: 0,
-      acceptErrors: 0,
-      connected: 0,
-      handlesOpen: 0,
-      bufferStarvations: 0,
-      bytesReceived: 0,
-      bytesSent: 0,
-    };
+    super(shape, limits, () => new UringSocket());
     this.ring = ring;
     this.medium = new UringBuffers(ring, MEDIUM_GROUP, this.pool, MEDIUM, MEDIUM_ENTRIES, MEDIUM_TARGET);
     this.large = new UringBuffers(ring, LARGE_GROUP, this.pool, LARGE, LARGE_ENTRIES, LARGE_TARGET);
-    this.arenaHigh = arena.high;
+    this.arenaLow = this.pool.address | 0;
+    this.arenaHigh = Math.floor(this.pool.address / 0x100000000);
     this.argument = mapPrivate(ARGUMENT_BYTES);
     this.argumentUsed = 0;
-    this.slots = new SlotTable(limits.handlesMax);
-    this.sockets = [];
-    this.nobody = new UringSocket();
-    this.dirty = [];
-    this.dirtyCount = 0;
-    this.starved = [];
-    this.deferred = new DeferredEvents();
-    this.files = new OpenFiles(limits.filesMax, limits.fileOperationsMax);
-    this.segments = new SendSegments(this.pool, this.files, this.deferred, this.counters, limits.segmentsMax);
-    this.encoded = new WeakMap();
-    this.nodeHasWork = false;
-    this.destroying = false;
     this.watchNodeLoop();
   }
 
@@ -226,47 +129,6 @@ export class UringReactor implements Reactor, DeferredReceiver {
   static create(shape: PoolShape, limits: ReactorLimits): UringReactor | number {
     const ring = UringRing.create(SQ_ENTRIES, CQ_ENTRIES);
     return typeof ring === 'number' ? ring : new UringReactor(ring, shape, limits);
-  }
-
-  listen(address: SocketAddress, options: ListenOptions, handler: ListenerHandler): Handle {
-    const fd = createListener(address, options.backlog, options.reusePort, options.unixMode ?? -1);
-    if (fd < 0) return fd;
-    const socket = this.openSlot(fd, true);
-    if (socket === this.nobody) {
-      close(fd);
-      return -EMFILE;
-    }
-    socket.isListener = true;
-    socket.listenerHandler = handler;
-    this.markDirty(socket);
-    return socket.handle;
-  }
-
-  localAddress(handle: Handle): SocketAddress {
-    return localAddressOf(this.find(handle).fd);
-  }
-
-  peerAddress(handle: Handle): SocketAddress {
-    return peerAddressOf(this.find(handle).fd);
-  }
-
-  acceptPause(listener: Handle): void {
-    const socket = this.find(listener);
-    if (!socket.isListener) return;
-    socket.paused = true;
-    this.markDirty(socket);
-  }
-
-  acceptResume(listener: Handle): void {
-    const socket = this.find(listener);
-    if (!socket.isListener) return;
-    socket.paused = false;
-    this.markDirty(socket);
-  }
-
-  adopt(handle: Handle, handler: SocketHandler): void {
-    const socket = this.find(handle);
-    if (socket !== this.nobody) socket.handler = handler;
   }
 
   connect(address: SocketAddress, handler: SocketHandler): Handle {
@@ -290,63 +152,6 @@ export class UringReactor implements Reactor, DeferredReceiver {
     return socket.handle;
   }
 
-  receiveStart(handle: Handle): void {
-    this.wantReceive(this.find(handle), STREAM);
-  }
-
-  receiveOnce(handle: Handle): void {
-    this.wantReceive(this.find(handle), ONCE);
-  }
-
-  receiveStop(handle: Handle): void {
-    const socket = this.find(handle);
-    if (socket === this.nobody || socket.receiveWant === NOTHING) return;
-    socket.receiveWant = NOTHING;
-    this.markDirty(socket);
-  }
-
-  send(handle: Handle, buffer: BufferId, offset: number, length: number, tag: number): void {
-    const socket = this.find(handle);
-    if (socket === this.nobody) {
-      this.pool.release(buffer);
-      return;
-    }
-    if (this.segments.append(socket, buffer, offset, length, tag)) this.markDirty(socket);
-  }
-
-  sendFile(handle: Handle, file: FileHandle, fileOffset: number, length: number, tag: number): void {
-    const socket = this.find(handle);
-    if (socket === this.nobody) return;
-    if (this.segments.appendFile(socket, file, fileOffset, length, tag)) this.markDirty(socket);
-  }
-
-  sendQueuedBytes(handle: Handle): number {
-    return this.find(handle).sendQueuedBytes;
-  }
-
-  sendAcknowledgedBytes(handle: Handle): number {
-    const socket = this.find(handle);
-    return socket === this.nobody ? -1 : acknowledgedBytesOf(socket.fd);
-  }
-
-  shutdownSend(handle: Handle): void {
-    const socket = this.find(handle);
-    if (socket === this.nobody) return;
-    socket.shutdownWanted = true;
-    this.markDirty(socket);
-  }
-
-  close(handle: Handle, abortive: boolean): void {
-    const socket = this.find(handle);
-    if (socket === this.nobody) return;
-    if (abortive && !socket.isListener) setAbortiveClose(socket.fd);
-    this.startClose(socket);
-  }
-
-  openRoot(path: string): FileHandle {
-    return this.files.openRoot(path);
-  }
-
   openFile(
     root: FileHandle,
     pathOffset: number,
@@ -362,28 +167,17 @@ export class UringReactor implements Reactor, DeferredReceiver {
     if (fd !== -EAGAIN) return fd;
     const operation = this.files.begin(handler, tag, 0);
     if (operation < 0) return operation;
+    // The caller's memory may hold something else by the time of the submission.
+    const copy = this.takeArgument(pathLength + 1);
+    const { bytes } = this.argument;
+    bytes.set(this.pool.bytes.subarray(pathOffset, pathOffset + pathLength), copy);
+    bytes[copy + pathLength] = 0;
     const index = this.prepareFileOperation(IORING_OP_OPENAT2, directory, operation);
     const { sqes } = this.ring;
-    setAddress(sqes, index + 4, path);
+    setAddress(sqes, index + 4, pathLength === 0 ? path : this.argument.address + copy);
     setAddress(sqes, index + 2, HOW_WAITING_ADDRESS);
     sqes[index + 6] = OPEN_HOW_BYTES;
     return PENDING;
-  }
-
-  fileKind(file: FileHandle): FileKind {
-    return this.files.kind(file);
-  }
-
-  fileSize(file: FileHandle): number {
-    return this.files.size(file);
-  }
-
-  fileModifiedMs(file: FileHandle): number {
-    return this.files.modifiedMs(file);
-  }
-
-  fileInode(file: FileHandle): number {
-    return this.files.inode(file);
   }
 
   readFile(
@@ -410,22 +204,12 @@ export class UringReactor implements Reactor, DeferredReceiver {
     return PENDING;
   }
 
-  closeFile(file: FileHandle): void {
-    this.files.close(file);
-  }
-
   turn(waitMsMax: number): boolean {
     this.nodeHasWork = false;
     this.flush();
-    let waitMs = 0;
-    if (waitMsMax > 0 && this.deferred.isEmpty && this.dirtyCount === 0) {
-      this.nowMs = Math.floor(performance.now());
-      waitMs = this.timers.waitMs(this.nowMs, waitMsMax);
-    }
-    this.ring.enter(waitMs);
+    this.ring.enter(this.waitMs(waitMsMax));
     if (this.ring.isDrained()) this.argumentUsed = 0;
-    this.nowMs = Math.floor(performance.now());
-    this.wallMs = Date.now();
+    this.updateClock();
     this.counters.turns++;
     this.deferred.deliver(this);
     this.deliverCompletions();
@@ -557,11 +341,11 @@ export class UringReactor implements Reactor, DeferredReceiver {
 
   /** Sends all that is queued in one operation: a plain send of one segment, or a vector of several. */
   private flushBuffers(socket: UringSocket): void {
-    const { segments, pool } = this;
+    const { segments } = this;
     const { sqes } = this.ring;
     const first = socket.sendHead;
     const second = segments.next(first);
-    const low = pool.address | 0;
+    const low = this.arenaLow;
     if (second === NO_SEGMENT) {
       const index = this.prepare(IORING_OP_SEND, socket, SEND);
       sqes[index + 4] = (low + segments.offset(first)) | 0;
@@ -685,7 +469,7 @@ export class UringReactor implements Reactor, DeferredReceiver {
     else if (result > 0 || result === -ECANCELED || result === -EINTR || result === -EAGAIN) {
       if (socket.receiveWant !== NOTHING) this.markDirty(socket);
     } else if (result === -ENOBUFS) this.starve(socket, buffers);
-    else this.onReceiveEnded(socket, result);
+    else this.receiveEnded(socket, result);
   }
 
   private starve(socket: UringSocket, buffers: UringBuffers): void {
@@ -694,14 +478,6 @@ export class UringReactor implements Reactor, DeferredReceiver {
     if (socket.receiveWant === NOTHING || socket.starved) return;
     socket.starved = true;
     this.starved.push(socket);
-  }
-
-  private onReceiveEnded(socket: UringSocket, errno: number): void {
-    socket.receiveEnd = errno;
-    if (socket.receiveWant === NOTHING) return;
-    socket.receiveWant = NOTHING;
-    socket.endReported = true;
-    socket.handler.onReceiveEnd(socket.handle, errno);
   }
 
   private onSent(socket: UringSocket, result: number): void {
@@ -728,30 +504,12 @@ export class UringReactor implements Reactor, DeferredReceiver {
       if (!listener.closing && !listener.paused) this.markDirty(listener);
     }
     if (result >= 0) this.admit(listener, result);
-    else if (result !== -ECANCELED && !listener.closing) {
-      this.counters.acceptErrors++;
-      if (pausesAccept(result)) {
-        listener.paused = true;
-        listener.listenerHandler.onAcceptError(listener.handle, result);
-      }
-    }
+    else if (result !== -ECANCELED && !listener.closing) this.acceptFailed(listener, result);
     if (listener.closing) this.freeWhenQuiet(listener);
   }
 
-  private admit(listener: UringSocket, fd: number): void {
-    const socket = listener.closing ? this.nobody : this.openSlot(fd, true);
-    if (socket === this.nobody) {
-      close(fd);
-      if (listener.closing || listener.paused) return;
-      this.counters.acceptErrors++;
-      listener.paused = true;
-      this.markDirty(listener);
-      listener.listenerHandler.onAcceptError(listener.handle, -ENFILE);
-      return;
-    }
-    this.counters.accepted++;
-    listener.listenerHandler.onAccept(listener.handle, socket.handle);
-    if (socket.handler === NO_HANDLER && !socket.closing) this.startClose(socket);
+  protected override onAdmitted(): void {
+    // Nothing is armed before its owner wants to receive.
   }
 
   private onConnected(socket: UringSocket, result: number): void {
@@ -760,15 +518,7 @@ export class UringReactor implements Reactor, DeferredReceiver {
       this.freeWhenQuiet(socket);
       return;
     }
-    if (result < 0) {
-      this.startClose(socket);
-      socket.handler.onConnect(socket.handle, result);
-      return;
-    }
-    socket.connected = true;
-    this.counters.connected++;
-    this.markDirty(socket);
-    socket.handler.onConnect(socket.handle, 0);
+    this.connectEnded(socket, result);
   }
 
   private onOther(operation: number, kind: number, result: number, flags: number): void {
@@ -784,50 +534,10 @@ export class UringReactor implements Reactor, DeferredReceiver {
     if ((flags & IORING_CQE_F_MORE) === 0) this.watchNodeLoop();
   }
 
-  onDeferred(kind: DeferredKind, handle: number, first: number, second: number): void {
-    if (kind === FILE_RESULT) {
-      this.files.finish(first, second);
-      return;
-    }
-    const socket = this.find(handle);
-    if (socket === this.nobody) return;
-    switch (kind) {
-      case SEND_RESULT:
-        socket.handler.onSend(handle, first, second);
-        break;
-      case RECEIVE_END:
-        if (socket.receiveWant === NOTHING || socket.endReported) return;
-        socket.receiveWant = NOTHING;
-        socket.endReported = true;
-        socket.handler.onReceiveEnd(handle, first);
-        break;
-      default:
-        unreachable(kind);
-    }
-  }
-
   // Slots, from open to free.
 
-  private find(handle: Handle): UringSocket {
-    const slot = handle & SLOT_MASK;
-    if (slot >= this.sockets.length) return this.nobody;
-    const socket = this.sockets[slot];
-    return socket.liveHandle === handle && handle !== 0 ? socket : this.nobody;
-  }
-
-  private openSlot(fd: number, connected: boolean): UringSocket {
-    const handle = this.slots.take();
-    if (handle === NO_SLOT) return this.nobody;
-    const slot = handle & SLOT_MASK;
-    if (slot === this.sockets.length) this.sockets.push(new UringSocket());
-    const socket = this.sockets[slot];
-    socket.open(handle, fd, connected);
-    this.counters.handlesOpen++;
-    return socket;
-  }
-
   /** Cancels what is in flight and closes the descriptor; `onClose` follows when all has ended. */
-  private startClose(socket: UringSocket): void {
+  protected override startClose(socket: UringSocket): void {
     const { handle } = socket;
     socket.liveHandle = 0;
     socket.closing = true;
@@ -848,25 +558,7 @@ export class UringReactor implements Reactor, DeferredReceiver {
   private freeWhenQuiet(socket: UringSocket): void {
     if (socket.inFlight > 0) return;
     assert(socket.closing && socket.fd === -1, 'a socket fell quiet without having been closed');
-    const { handle, handler } = socket;
-    const isListener = socket.isListener;
-    socket.release();
-    this.slots.give(handle);
-    this.counters.handlesOpen--;
-    if (!isListener) handler.onClose(handle);
-  }
-
-  private wantReceive(socket: UringSocket, mode: ReceiveMode): void {
-    if (socket === this.nobody || socket.isListener) return;
-    socket.receiveWant = mode;
-    if (socket.receiveEnd === NOT_ENDED) this.markDirty(socket);
-    else if (!socket.endReported) this.deferred.push(RECEIVE_END, socket.handle, socket.receiveEnd, 0);
-  }
-
-  private markDirty(socket: UringSocket): void {
-    if (socket.dirty) return;
-    socket.dirty = true;
-    this.dirty[this.dirtyCount++] = socket;
+    this.free(socket);
   }
 
   // Submissions.
@@ -927,33 +619,6 @@ export class UringReactor implements Reactor, DeferredReceiver {
     const offset = this.argumentUsed;
     this.argumentUsed = offset + length;
     return offset;
-  }
-
-  /** The kernel's form of an address, remembered for as long as the address object lives; empty when it is not valid. */
-  private encode(address: SocketAddress): Uint8Array {
-    let bytes = this.encoded.get(address);
-    if (bytes === undefined) {
-      bytes = new Uint8Array(SOCKADDR_BYTES_MAX);
-      bytes = bytes.slice(0, encodeAddress(address, bytes, 0));
-      this.encoded.set(address, bytes);
-    }
-    return bytes;
-  }
-}
-
-/** Errors of accept(2) after which trying again at once is of no use. */
-function pausesAccept(errno: number): boolean {
-  switch (-errno) {
-    case EMFILE:
-    case ENFILE:
-    case ENOBUFS:
-    case ENOMEM:
-    case EINVAL:
-    case EBADF:
-    case EOPNOTSUPP:
-      return true;
-    default:
-      return false;
   }
 }
 
