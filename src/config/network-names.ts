@@ -101,6 +101,7 @@ export function parseListenAddress(text: string): ListenAddress | Complaint {
     if (port < 0) return new Complaint('the port is not a number from 0 to 65535');
     return { family: 'ipv6', address: bracketIpv6(host.slice(1, -1)).slice(1, -1), port };
   }
+  if (text.endsWith(']')) return new Complaint('the port is missing', `write ${text}:8080`);
   if (isIPv6(text)) return new Complaint('the port is missing', `write [${text}]:8080`);
   if (isIPv4(text)) return new Complaint('the port is missing', `write ${text}:8080`);
   if (!isIPv4(host)) {

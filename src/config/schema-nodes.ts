@@ -157,17 +157,16 @@ export class SchemaReader {
   private readonly report: Report;
   private readonly notBuilt: readonly NotBuilt[];
   /** Every key of the schema with the sections that have it, to say where a misplaced key belongs. */
-  private readonly homes: ReadonlyMap<string, readonly string[]>;
+  private readonly homes: ReadonlyMap<string, readonly (readonly string[])[]>;
   /** Keys that were read and are right, in the schema's order. */
   readonly given: GivenKey[] = [];
 
   constructor(root: Section<Fields>, report: Report, notBuilt: readonly NotBuilt[]) {
     this.report = report;
     this.notBuilt = notBuilt;
-    const homes = new Map<string, string[]>();
+    const homes = new Map<string, (readonly string[])[]>();
     for (const { pattern, name } of eachKey(root)) {
-      const home = pattern.slice(0, -1).join('.');
-      homes.set(name, [...(homes.get(name) ?? []), home]);
+      homes.set(name, [...(homes.get(name) ?? []), pattern.slice(0, -1)]);
     }
     this.homes = homes;
   }
@@ -185,7 +184,8 @@ export class SchemaReader {
   ): SectionReading<F> {
     const given = new Set(Object.keys(table));
     const wrong = new Set<string>();
-    for (const name of given) if (!Object.hasOwn(node.fields, name)) this.refuseUnknown(name, node, at);
+    for (const name of given)
+      if (!Object.hasOwn(node.fields, name)) this.refuseUnknown(name, node, at, pattern);
     const values: Record<string, unknown> = {};
     for (const [name, child] of Object.entries(node.fields)) {
       const here = [...at, name];
@@ -304,16 +304,29 @@ export class SchemaReader {
     return null;
   }
 
-  private refuseUnknown(name: string, node: Section<Fields>, at: KeyPath): void {
-    const here = [...at, name];
+  private refuseUnknown(name: string, node: Section<Fields>, at: KeyPath, pattern: readonly string[]): void {
     const known = Object.keys(node.fields);
-    const near = nearestWord(name, known);
     const place = at.length === 0 ? 'the file' : `[${formatKeyPath(at)}]`;
+    const home = this.nearestHome(name, at, pattern);
+    const near = home === null ? nearestWord(name, known) : formatKeyPath([...home, name]);
     const message = `Unknown key '${formatKeyPath([name])}' in ${place}; the nearest known key is '${near}'`;
-    const homes = this.homes.get(name);
     let mend = isLikelySlip(name, near) ? `write ${near}` : 'remove it';
-    if (homes !== undefined) mend = `it belongs in ${homes.map((home) => `[${home}]`).join(' or ')}`;
-    this.report.add('unknown-key', here, message, known.join(', '), mend);
+    if (home !== null) mend = `it belongs in [${formatKeyPath(home)}]`;
+    this.report.add('unknown-key', [...at, name], message, known.join(', '), mend);
+  }
+
+  /** The section that has this very key, the one that shares most of the path with `at`; null where none has. */
+  private nearestHome(name: string, at: KeyPath, pattern: readonly string[]): KeyPath | null {
+    let best: KeyPath | null = null;
+    let bestShared = -1;
+    for (const home of this.homes.get(name) ?? []) {
+      let shared = 0;
+      while (shared < pattern.length && home[shared] === pattern[shared]) shared++;
+      if (shared <= bestShared) continue;
+      bestShared = shared;
+      best = [...at.slice(0, shared), ...home.slice(shared)];
+    }
+    return best;
   }
 
   private refuseNotBuilt(
