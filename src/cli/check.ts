@@ -10,10 +10,10 @@ import { formatProblem } from '../config/problem.ts';
 import type { GivenKey } from '../config/schema-nodes.ts';
 import { isTable, type TomlValue } from '../config/toml.ts';
 import { EXIT_CONFIG, EXIT_OK } from './exit-codes.ts';
-import { describeMachine } from './machine.ts';
+import { describeIo } from './machine.ts';
 import { type Terminal, wrap } from './terminal.ts';
 
-export async function check(configPath: string, terminal: Terminal): Promise<number> {
+export function check(configPath: string, terminal: Terminal): number {
   const result = loadConfigFile(configPath);
   const { config, problems, warnings } = result;
   if (config === null) {
@@ -27,7 +27,7 @@ export async function check(configPath: string, terminal: Terminal): Promise<num
   report.routes(config, result);
   report.upstreams(config);
   report.otherKeys(result);
-  report.machine(config, await describeMachine());
+  report.machine(config, describeIo());
   report.warnings(result, configPath);
   const end =
     warnings.length === 0

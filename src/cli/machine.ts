@@ -1,17 +1,16 @@
 /** What this machine offers to the edge. */
 
-/** What io/open.ts tells. */
-interface IoChoice {
-  describeBackend(): string;
-}
+import { openReactor, ReactorUnavailable } from '../io/open.ts';
 
-const IO_OPEN: string = '../io/open.ts';
-
-/** Which backend of the reactor would run here, and why. */
-export async function describeMachine(): Promise<string> {
+/** Which backend of the reactor would run here, and why. Opens it and closes it again. */
+export function describeIo(): string {
   try {
-    return ((await import(IO_OPEN)) as IoChoice).describeBackend();
+    const { reactor, reason } = openReactor();
+    const { name } = reactor;
+    reactor.destroy();
+    return reason === '' ? name : `${name}, because ${reason}`;
   } catch (error) {
-    return `unknown: ${error instanceof Error ? error.message : String(error)}`;
+    if (!(error instanceof ReactorUnavailable)) throw error;
+    return `none: ${error.message}`;
   }
 }

@@ -307,10 +307,12 @@ export class SchemaReader {
   private refuseUnknown(name: string, node: Section<Fields>, at: KeyPath, pattern: readonly string[]): void {
     const known = Object.keys(node.fields);
     const place = at.length === 0 ? 'the file' : `[${formatKeyPath(at)}]`;
-    const home = this.nearestHome(name, at, pattern);
-    const near = home === null ? nearestWord(name, known) : formatKeyPath([...home, name]);
+    const word = nearestWord(name, known);
+    const isSlip = isLikelySlip(name, word);
+    const home = isSlip ? null : this.nearestHome(name, at, pattern);
+    const near = home === null ? word : formatKeyPath([...home, name]);
     const message = `Unknown key '${formatKeyPath([name])}' in ${place}; the nearest known key is '${near}'`;
-    let mend = isLikelySlip(name, near) ? `write ${near}` : 'remove it';
+    let mend = isSlip ? `write ${word}` : 'remove it';
     if (home !== null) mend = `it belongs in [${formatKeyPath(home)}]`;
     this.report.add('unknown-key', [...at, name], message, known.join(', '), mend);
   }
