@@ -392,11 +392,12 @@ export abstract class KernelReactor<S extends SocketSlot> implements Reactor, De
     }
     this.counters.accepted++;
     this.onAdmitted(socket);
+    if (socket.closing) return;
     listener.listenerHandler.onAccept(listener.handle, socket.handle);
     if (socket.handler === NO_HANDLER && !socket.closing) this.startClose(socket);
   }
 
-  /** What a backend does with a connection that was just accepted, before its owner hears of it. */
+  /** What a backend does with a connection that was just accepted, before its owner hears of it; it may close it. */
   protected abstract onAdmitted(socket: S): void;
 
   /** Accepting failed. Errors after which trying again at once is of no use pause the listener. */

@@ -94,8 +94,5 @@ type Asynchronous<A extends number[]> = (
   ...parameters: [...A, (error: unknown, result: number) => void]
 ) => void;
 
-export const openat2Async = (
-  openat2 as unknown as { async: Asynchronous<[number, number, number, number, number]> }
-).async;
 export const preadAsync = (pread as unknown as { async: Asynchronous<[number, number, number, number]> })
   .async;
