@@ -59,6 +59,7 @@ const patterns = process.argv
   .slice(2)
   .map((path) => relative(root, join(process.env['INIT_CWD'] ?? root, path)));
 step('types', join(root, 'node_modules/.bin/tsc'), ['-p', '.']);
-step('format and lint', join(root, 'node_modules/.bin/biome'), ['ci']);
+const colors = process.stdout.isTTY ? [] : ['--colors=off'];
+step('format and lint', join(root, 'node_modules/.bin/biome'), ['ci', ...colors]);
 step('build', process.execPath, ['tools/build.ts']);
 process.exit(runTests(patterns.length > 0 ? patterns : ['tests/**/*.test.ts']));
