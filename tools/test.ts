@@ -8,7 +8,7 @@
 import { spawnSync } from 'node:child_process';
 import { globSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join, relative } from 'node:path';
+import { join, relative, resolve } from 'node:path';
 import { ensurePrerequisites } from './prerequisites.ts';
 
 const root = join(import.meta.dirname, '..');
@@ -57,7 +57,7 @@ process.chdir(root);
 if (!ensurePrerequisites()) process.exit(1);
 const patterns = process.argv
   .slice(2)
-  .map((path) => relative(root, join(process.env['INIT_CWD'] ?? root, path)));
+  .map((path) => relative(root, resolve(process.env['INIT_CWD'] ?? root, path)));
 step('types', join(root, 'node_modules/.bin/tsc'), ['-p', '.']);
 const colors = process.stdout.isTTY ? [] : ['--colors=off'];
 step('format and lint', join(root, 'node_modules/.bin/biome'), ['ci', ...colors]);
