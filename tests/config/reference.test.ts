@@ -20,7 +20,7 @@ test('every key has a line', () => {
 });
 
 test('its example loads', () => {
-  const toml = /```toml\n([^]*?)```/.exec(PAGE)?.[1] ?? '';
+  const toml = /```toml\n([\s\S]*?)```/.exec(PAGE)?.[1] ?? '';
   const files = new FakeFiles(['/run/app.sock', '/var/www/html/']);
   assert.deepEqual(problemsOf(loadConfig(toml, '/etc/config.toml', { files })), []);
 });
