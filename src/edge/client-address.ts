@@ -7,12 +7,15 @@ export class ClientAddress {
   /** Text of the address: IPv4 dotted, IPv6 without brackets, `unix` for a peer on a Unix socket. */
   readonly text: string;
   readonly port: number;
+  /** The address as a node of Forwarded (RFC 7239 §6). */
+  readonly node: string;
   /** Null for a peer on a Unix socket, which no address list can match. */
   readonly words: AddressWords | null;
 
   constructor(text: string, port: number) {
     this.text = text;
     this.port = port;
+    this.node = text === 'unix' ? 'unknown' : text.includes(':') ? `"[${text}]"` : text;
     this.words = text === 'unix' ? null : parseAddress(text);
   }
 

@@ -3,6 +3,7 @@
 import type { FieldSection } from '../http/fields.ts';
 import type { Reactor } from '../io/reactor.ts';
 import type { Exchange } from './exchange.ts';
+import type { ForwardedParts } from './forwarded.ts';
 import type { Generation } from './generation.ts';
 import type { Http1Connection } from './http1-connection.ts';
 import type { ClientEngine, ServerEngine } from './http1-engine.ts';
@@ -22,6 +23,7 @@ export interface EdgeLimits {
 export interface EdgeContext {
   readonly reactor: Reactor;
   readonly limits: EdgeLimits;
+  readonly forwardedParts: ForwardedParts;
   /** The edge is stopping: connections close after what they are doing. */
   readonly isDraining: boolean;
   /** Via is added to what is forwarded. */

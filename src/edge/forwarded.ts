@@ -13,19 +13,58 @@ import {
   F_X_REAL_IP,
   FIELD_NAMES,
   type FieldSection,
+  idSet,
 } from '../http/fields.ts';
 import { SCHEME_HTTPS } from '../http/message.ts';
 import { ClientAddress } from './client-address.ts';
 import type { Exchange } from './exchange.ts';
 import type { Generation } from './generation.ts';
+import type { ConstantBytes } from './header-rules.ts';
 import { FAMILY_NONE, parseAddress } from './ip-list.ts';
 
-const FOR_NAME = FIELD_NAMES[F_X_FORWARDED_FOR];
-const PROTO_NAME = FIELD_NAMES[F_X_FORWARDED_PROTO];
-const HOST_NAME = FIELD_NAMES[F_X_FORWARDED_HOST];
-const FORWARDED_NAME = FIELD_NAMES[F_FORWARDED];
+/** Fields by which a client might pretend to be another. */
+const [CLAIM_LOW, CLAIM_HIGH] = idSet([
+  F_X_FORWARDED_FOR,
+  F_X_FORWARDED_PROTO,
+  F_X_FORWARDED_HOST,
+  F_X_FORWARDED_PORT,
+  F_X_REAL_IP,
+  F_FORWARDED,
+]);
 
-/** Bytes of the four lines beside address and authority: names, separators, parameters, quotes, `https` twice. */
+const FOR_LENGTH = FIELD_NAMES[F_X_FORWARDED_FOR].length;
+const PROTO_LENGTH = FIELD_NAMES[F_X_FORWARDED_PROTO].length;
+const HOST_LENGTH = FIELD_NAMES[F_X_FORWARDED_HOST].length;
+const FORWARDED_LENGTH = FIELD_NAMES[F_FORWARDED].length;
+
+/** The unchanging parts of the four lines, in arena memory of the worker; the address and the authority go between. */
+export class ForwardedParts {
+  readonly for: ConstantPart;
+  /** By scheme: CRLF, X-Forwarded-Proto with its value, CRLF, the name of X-Forwarded-Host. */
+  readonly protoHost: readonly ConstantPart[];
+  /** CRLF and Forwarded up to where `for`'s value begins. */
+  readonly forwarded: ConstantPart;
+  readonly host: ConstantPart;
+  /** By scheme: the end of Forwarded, and CRLF. */
+  readonly proto: readonly ConstantPart[];
+
+  constructor(constants: ConstantBytes) {
+    const part = (text: string): ConstantPart => ({ offset: constants.put(text), length: text.length });
+    const schemes = ['http', 'https'];
+    this.for = part('X-Forwarded-For: ');
+    this.protoHost = schemes.map((scheme) => part(`\r\nX-Forwarded-Proto: ${scheme}\r\nX-Forwarded-Host: `));
+    this.forwarded = part('\r\nForwarded: for=');
+    this.host = part(';host="');
+    this.proto = schemes.map((scheme) => part(`";proto=${scheme}\r\n`));
+  }
+}
+
+interface ConstantPart {
+  readonly offset: number;
+  readonly length: number;
+}
+
+/** Bytes of the four lines beside address and authority, at most. */
 const LINES_BYTES = 160;
 
 /** Sets the fields on the request of an exchange. False: no room in the section, or no memory. */
@@ -36,60 +75,61 @@ export function setForwarded(exchange: Exchange): boolean {
   const fields = exchange.request.fields;
   const peer = stream.client;
   if (generation.trustsSomeone && generation.trusts(peer)) return extendForwarded(exchange, peer);
+  if (fields.hasAnyOf(CLAIM_LOW, CLAIM_HIGH)) removeClaims(fields);
+  return addLines(exchange, peer, stream.scheme, exchange.context.forwardedParts);
+}
+
+function removeClaims(fields: FieldSection): void {
   fields.removeAll(F_X_FORWARDED_FOR);
   fields.removeAll(F_X_FORWARDED_PROTO);
   fields.removeAll(F_X_FORWARDED_HOST);
   fields.removeAll(F_X_FORWARDED_PORT);
   fields.removeAll(F_X_REAL_IP);
   fields.removeAll(F_FORWARDED);
-  return addLines(exchange, peer.text, stream.scheme === SCHEME_HTTPS ? 'https' : 'http');
 }
 
 /** The four lines one after another in scratch memory, so that they are written out as one run. */
-function addLines(exchange: Exchange, address: string, scheme: string): boolean {
-  const { request, scratch, reactor } = exchange;
-  const { bytes, text } = reactor.pool;
+function addLines(exchange: Exchange, peer: ClientAddress, scheme: number, parts: ForwardedParts): boolean {
+  const { request, scratch } = exchange;
+  const { bytes } = exchange.reactor.pool;
   const { fields, authorityOffset, authorityLength } = request;
-  let at = scratch.reserve(LINES_BYTES + 2 * address.length + 2 * authorityLength);
-  if (at < 0) return false;
-  const start = at;
+  const start = scratch.reserve(LINES_BYTES + 2 * peer.text.length + 2 * authorityLength);
+  if (start < 0) return false;
+  const protoHost = parts.protoHost[scheme];
 
-  let value = scratch.endName(at + text.latin1Write(FOR_NAME, at, FOR_NAME.length));
-  let end = value + text.latin1Write(address, value, address.length);
-  if (!fields.add(at, FOR_NAME.length, value, end - value, F_X_FORWARDED_FOR)) return false;
+  const forValue = putPart(bytes, start, parts.for);
+  const forEnd = putText(bytes, forValue, peer.text);
+  const hostValue = putPart(bytes, forEnd, protoHost);
+  copyBytes(bytes, hostValue, authorityOffset, authorityLength);
+  const hostEnd = hostValue + authorityLength;
+  let at = putPart(bytes, hostEnd, parts.forwarded);
+  at = putText(bytes, at, peer.node);
+  at = putPart(bytes, at, parts.host);
+  copyBytes(bytes, at, authorityOffset, authorityLength);
+  const lineEnd = putPart(bytes, at + authorityLength, parts.proto[scheme]);
+  scratch.commit(lineEnd - start);
 
-  at = scratch.endLine(end);
-  value = scratch.endName(at + text.latin1Write(PROTO_NAME, at, PROTO_NAME.length));
-  end = value + text.latin1Write(scheme, value, scheme.length);
-  if (!fields.add(at, PROTO_NAME.length, value, end - value, F_X_FORWARDED_PROTO)) return false;
-
-  at = scratch.endLine(end);
-  value = scratch.endName(at + text.latin1Write(HOST_NAME, at, HOST_NAME.length));
-  copyBytes(bytes, value, authorityOffset, authorityLength);
-  end = value + authorityLength;
-  if (!fields.add(at, HOST_NAME.length, value, end - value, F_X_FORWARDED_HOST)) return false;
-
-  at = scratch.endLine(end);
-  value = scratch.endName(at + text.latin1Write(FORWARDED_NAME, at, FORWARDED_NAME.length));
-  end = value + writeElement(exchange, value, address, scheme);
-  if (!fields.add(at, FORWARDED_NAME.length, value, end - value, F_FORWARDED)) return false;
-  scratch.commit(scratch.endLine(end) - start);
-  return true;
+  const protoName = forEnd + 2;
+  const protoValue = protoName + PROTO_LENGTH + 2;
+  const hostName = hostValue - 2 - HOST_LENGTH;
+  const forwardedName = hostEnd + 2;
+  const forwardedValue = forwardedName + FORWARDED_LENGTH + 2;
+  return (
+    fields.add(start, FOR_LENGTH, forValue, forEnd - forValue, F_X_FORWARDED_FOR) &&
+    fields.add(protoName, PROTO_LENGTH, protoValue, hostName - 2 - protoValue, F_X_FORWARDED_PROTO) &&
+    fields.add(hostName, HOST_LENGTH, hostValue, authorityLength, F_X_FORWARDED_HOST) &&
+    fields.add(forwardedName, FORWARDED_LENGTH, forwardedValue, lineEnd - 2 - forwardedValue, F_FORWARDED)
+  );
 }
 
-/** One element of Forwarded: `for=192.0.2.1;host="example.com";proto=http`. Returns its length. */
-function writeElement(exchange: Exchange, at: number, address: string, scheme: string): number {
-  const { request, reactor } = exchange;
-  const { bytes, text } = reactor.pool;
-  const node =
-    address === 'unix' ? 'for=unknown' : address.includes(':') ? `for="[${address}]"` : `for=${address}`;
-  let end = at + text.latin1Write(node, at, node.length);
-  end += text.latin1Write(';host="', end, 7);
-  copyBytes(bytes, end, request.authorityOffset, request.authorityLength);
-  end += request.authorityLength;
-  const proto = scheme === 'https' ? '";proto=https' : '";proto=http';
-  end += text.latin1Write(proto, end, proto.length);
-  return end - at;
+function putPart(bytes: Uint8Array, at: number, part: ConstantPart): number {
+  copyBytes(bytes, at, part.offset, part.length);
+  return at + part.length;
+}
+
+function putText(bytes: Uint8Array, at: number, text: string): number {
+  for (let index = 0; index < text.length; index++) bytes[at + index] = text.charCodeAt(index);
+  return at + text.length;
 }
 
 /** The peer is a proxy that we trust: its fields stay, and it is appended to the lists. Allocates. */
@@ -103,7 +143,6 @@ function extendForwarded(exchange: Exchange, peer: ClientAddress): boolean {
   );
   const forwardedFor = listOf(fields, F_X_FORWARDED_FOR);
   const forwarded = listOf(fields, F_FORWARDED);
-  const node = peer.text === 'unix' ? 'unknown' : peer.text.includes(':') ? `"[${peer.text}]"` : peer.text;
   fields.removeAll(F_X_FORWARDED_FOR);
   fields.removeAll(F_FORWARDED);
   let fits = scratch.addField(fields, F_X_FORWARDED_FOR, '', joined(forwardedFor, peer.text));
@@ -111,7 +150,7 @@ function extendForwarded(exchange: Exchange, peer: ClientAddress): boolean {
     fits &&= scratch.addField(fields, F_X_FORWARDED_PROTO, '', scheme);
   if (fields.find(F_X_FORWARDED_HOST, 0) < 0)
     fits &&= scratch.addField(fields, F_X_FORWARDED_HOST, '', authority);
-  const element = `for=${node};host="${authority}";proto=${scheme}`;
+  const element = `for=${peer.node};host="${authority}";proto=${scheme}`;
   fits &&= scratch.addField(fields, F_FORWARDED, '', joined(forwarded, element));
   return fits;
 }

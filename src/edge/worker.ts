@@ -20,6 +20,7 @@ import { BackendServer } from './backend-server.ts';
 import { ClientAddress } from './client-address.ts';
 import type { EdgeContext, EdgeLimits } from './context.ts';
 import { Exchange } from './exchange.ts';
+import { ForwardedParts } from './forwarded.ts';
 import { Generation, type ResolvedServers, type ServerRegistry } from './generation.ts';
 import { ConstantBytes } from './header-rules.ts';
 import { Http1Connection } from './http1-connection.ts';
@@ -57,6 +58,7 @@ export class EdgeWorker implements EdgeContext, ListenerHandler, TimerHandler, S
   readonly log: Log;
   readonly counters: EdgeCounters;
   isDraining: boolean;
+  readonly forwardedParts: ForwardedParts;
   private generation: Generation | null;
   private readonly listeners: Handle[];
   private readonly connections: Set<Http1Connection>;
@@ -102,6 +104,7 @@ export class EdgeWorker implements EdgeContext, ListenerHandler, TimerHandler, S
     this.acceptTimer = new Timer(this, T_ACCEPT);
     this.shutdownTimer = new Timer(this, T_SHUTDOWN);
     this.acceptPaused = false;
+    this.forwardedParts = new ForwardedParts(this.constants);
     this.dateLine = this.constants.put(`Date: ${' '.repeat(DATE_VALUE_BYTES)}\r\n`);
     assert(DATE_LINE_BYTES === 'Date: '.length + DATE_VALUE_BYTES + 2, 'the date line has its length');
     this.dateSecond = -1;

@@ -121,15 +121,27 @@ export class FieldSection {
   bytes: Uint8Array;
   readonly table: Int32Array;
   count: number;
+  /** Bit `id` is set when a field with this id was added (ids 0–31, 32–63): most look-ups end here. */
+  private seenLow: number;
+  private seenHigh: number;
 
   constructor(bytes: Uint8Array) {
     this.bytes = bytes;
     this.table = new Int32Array(FIELDS_MAX * FIELD_WORDS);
     this.count = 0;
+    this.seenLow = 0;
+    this.seenHigh = 0;
   }
 
   clear(): void {
     this.count = 0;
+    this.seenLow = 0;
+    this.seenHigh = 0;
+  }
+
+  /** Whether any field may have one of the ids in these sets (see `idSet`); a removed one may still show. */
+  hasAnyOf(low: number, high: number): boolean {
+    return (this.seenLow & low) !== 0 || (this.seenHigh & high) !== 0;
   }
 
   /** Appends a field; false when the section is full. */
@@ -144,6 +156,7 @@ export class FieldSection {
     table[at + 3] = valueLength;
     table[at + 4] = id;
     this.count = count + 1;
+    this.markSeen(id);
     return true;
   }
 
@@ -164,10 +177,6 @@ export class FieldSection {
     return this.table[index * FIELD_WORDS + 4];
   }
 
-  setId(index: number, id: number): void {
-    this.table[index * FIELD_WORDS + 4] = id;
-  }
-
   /** Makes a field's value these bytes, wherever in `bytes` they are. */
   setValue(index: number, valueOffset: number, valueLength: number): void {
     this.table[index * FIELD_WORDS + 2] = valueOffset;
@@ -178,8 +187,20 @@ export class FieldSection {
     this.table[index * FIELD_WORDS + 4] = F_REMOVED;
   }
 
+  /** A field's id became known (or another) after it was added. */
+  setId(index: number, id: number): void {
+    this.table[index * FIELD_WORDS + 4] = id;
+    this.markSeen(id);
+  }
+
+  private markSeen(id: number): void {
+    if (id < 32) this.seenLow |= 1 << id;
+    else this.seenHigh |= 1 << id;
+  }
+
   /** Index of the first field with this id at or after `from`, or -1. */
   find(id: number, from: number): number {
+    if (((id < 32 ? this.seenLow : this.seenHigh) & (1 << id)) === 0) return -1;
     const table = this.table;
     for (let index = from, end = this.count; index < end; index++) {
       if (table[index * FIELD_WORDS + 4] === id) return index;
@@ -210,6 +231,17 @@ export class FieldSection {
     assert(index >= 0 && index < this.count, 'field index out of range');
     return latin1(this.bytes, this.nameOffset(index), this.nameLength(index));
   }
+}
+
+/** Ids as two sets of bits, for `hasAnyOf`: [ids 0–31, ids 32–63]. */
+export function idSet(ids: readonly number[]): readonly [number, number] {
+  let low = 0;
+  let high = 0;
+  for (const id of ids) {
+    if (id < 32) low |= 1 << id;
+    else high |= 1 << id;
+  }
+  return [low, high];
 }
 
 /** Bytes as a Latin-1 string. */

@@ -30,6 +30,7 @@ import {
   F_X_REQUEST_ID,
   FIELD_NAMES,
   type FieldSection,
+  idSet,
 } from '../http/fields.ts';
 import { endOfToken, skipSeparators } from './connection-options.ts';
 
@@ -39,6 +40,9 @@ const HOP = 1;
 const PROTECTED = 2;
 
 const KINDS: Uint8Array = kindsOf();
+
+/** Sections without any of these are left as they are, at once. */
+const [HOP_LOW, HOP_HIGH] = idSet([...[...KINDS.keys()].filter((id) => KINDS[id] === HOP), F_TRAILER]);
 
 function kindsOf(): Uint8Array {
   const kinds = new Uint8Array(FIELD_NAMES.length);
@@ -79,6 +83,7 @@ function kindsOf(): Uint8Array {
  * trailers that it announces will be passed on too. Positions of removed fields stay readable (Upgrade).
  */
 export function removeHopByHop(fields: FieldSection, keepTrailer: boolean): void {
+  if (!fields.hasAnyOf(HOP_LOW, HOP_HIGH)) return;
   for (let index = 0; index < fields.count; index++) {
     const id = fields.id(index);
     if (id <= F_OTHER) continue;
