@@ -18,17 +18,9 @@ import { assert } from '../base/assert.ts';
 import { EPOLLERR, EPOLLET, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLRDHUP, EpollSet } from '../sys/epoll.ts';
 import { EAGAIN, EINPROGRESS, EINTR, EINVAL, EIO, ENOBUFS, EOPNOTSUPP } from '../sys/errno.ts';
 import { DOT_ADDRESS, openBeneath, readCached } from '../sys/file.ts';
-import {
-  accept4,
-  close,
-  connect,
-  negated,
-  preadAsync,
-  recv,
-  uv_backend_fd,
-  uv_default_loop,
-} from '../sys/libc.ts';
+import { accept4, close, connect, negated, preadAsync, recv } from '../sys/libc.ts';
 import { type MappedMemory, mapPrivate } from '../sys/memory.ts';
+import { nodeLoopDescriptor } from '../sys/node-loop.ts';
 import { addressFamily, type SocketAddress } from '../sys/sockaddr.ts';
 import {
   createStreamSocket,
@@ -79,7 +71,7 @@ export class EpollReactor extends KernelReactor<EpollSocket> {
     this.ready = [];
     this.readyNext = [];
     this.argument = mapPrivate(4096);
-    const result = set.add(uv_backend_fd(uv_default_loop()), EPOLLIN, NODE_LOOP);
+    const result = set.add(nodeLoopDescriptor(), EPOLLIN, NODE_LOOP);
     assert(result === 0, `cannot watch Node's event loop: ${result}`);
   }
 

@@ -5,7 +5,7 @@
  * after SHIFT_MS of turns, which lets promises that a handler made continue.
  */
 
-import { uv_backend_timeout, uv_default_loop } from '../sys/libc.ts';
+import { NodeTimers } from '../sys/node-loop.ts';
 import type { Reactor } from './reactor.ts';
 
 /** How long turns go on without a look at Node's event loop while there is traffic. */
@@ -29,24 +29,24 @@ export function runReactor(reactor: Reactor): RunningReactor {
 
 class ReactorLoop implements RunningReactor {
   private readonly reactor: Reactor;
-  private readonly nodeLoop: number;
+  private readonly nodeTimers: NodeTimers;
   private readonly shift: () => void;
   private keepAlive: NodeJS.Timeout | undefined;
   private stopped: boolean;
-  /** Nothing happened in the last shift. */
-  private idle: boolean;
+  /** How long the next shift may wait at first. */
+  private firstWaitMs: number;
 
   constructor(reactor: Reactor) {
     this.reactor = reactor;
-    this.nodeLoop = uv_default_loop();
+    this.nodeTimers = new NodeTimers();
     this.shift = () => this.runShift();
     this.keepAlive = undefined;
     this.stopped = false;
-    this.idle = false;
+    this.firstWaitMs = 0;
   }
 
   start(): void {
-    // Without anything active libuv would say at all times that it must not wait.
+    // Keeps the process, and Node's timer in libuv armed.
     this.keepAlive = setInterval(() => {}, KEEP_ALIVE_MS);
     setImmediate(this.shift);
   }
@@ -56,21 +56,32 @@ class ReactorLoop implements RunningReactor {
     clearInterval(this.keepAlive);
   }
 
-  /** Turns until Node has work or has had none for long enough, then comes back through Node's loop. */
+  /**
+   * Turns until Node has work or has had none for long enough, then comes back through Node's loop. What
+   * Node runs may ask for `setImmediate`, which nothing outside can see: so the shift after it doesn't wait
+   * at all, the next one for SHIFT_MS at most, and only when nothing happens in that one the loop is idle.
+   */
   private runShift(): void {
     const startMs = performance.now();
-    let waitMs = this.idle ? IDLE_WAIT_MS : SHIFT_MS;
+    let waitMs = this.firstWaitMs;
+    let nextWaitMs = SHIFT_MS;
     let spentMs = 0;
     for (let turns = 1; !this.stopped; turns++) {
-      // Counted from when Node's loop last looked at its clock, which was at `startMs` or later: never too late.
-      const nodeTimerMs = uv_backend_timeout(this.nodeLoop);
-      if (nodeTimerMs >= 0) waitMs = Math.max(0, Math.min(waitMs, Math.ceil(nodeTimerMs - spentMs)));
+      const timerMs = this.nodeTimers.dueInMs();
+      if (timerMs >= 0) waitMs = Math.max(0, Math.min(waitMs, Math.ceil(timerMs - spentMs)));
       const nodeHasWork = this.reactor.turn(waitMs);
       spentMs = performance.now() - startMs;
-      this.idle = turns === 1 && waitMs > 0 && spentMs >= waitMs;
-      if (nodeHasWork || spentMs >= SHIFT_MS || (nodeTimerMs >= 0 && spentMs >= nodeTimerMs)) break;
+      if (nodeHasWork || (timerMs >= 0 && spentMs >= timerMs)) {
+        nextWaitMs = 0;
+        break;
+      }
+      if (spentMs >= SHIFT_MS || this.firstWaitMs === 0) {
+        if (turns === 1 && waitMs >= SHIFT_MS && spentMs >= waitMs) nextWaitMs = IDLE_WAIT_MS;
+        break;
+      }
       waitMs = Math.ceil(SHIFT_MS - spentMs);
     }
+    this.firstWaitMs = nextWaitMs;
     if (!this.stopped) setImmediate(this.shift);
   }
 }

@@ -44,8 +44,9 @@ import {
   POLLIN,
   POLLOUT,
 } from '../sys/io-uring.ts';
-import { close, uv_backend_fd, uv_default_loop } from '../sys/libc.ts';
+import { close } from '../sys/libc.ts';
 import { type MappedMemory, mapPrivate } from '../sys/memory.ts';
+import { nodeLoopDescriptor } from '../sys/node-loop.ts';
 import { addressFamily, SOCKADDR_BYTES_MAX, type SocketAddress } from '../sys/sockaddr.ts';
 import {
   createStreamSocket,
@@ -602,7 +603,7 @@ export class UringReactor extends KernelReactor<UringSocket> {
     const index = this.ring.nextSqe();
     const { sqes } = this.ring;
     sqes[index] = IORING_OP_POLL_ADD;
-    sqes[index + 1] = uv_backend_fd(uv_default_loop());
+    sqes[index + 1] = nodeLoopDescriptor();
     sqes[index + 6] = IORING_POLL_ADD_MULTI;
     sqes[index + 7] = POLLIN;
     sqes[index + 8] = 0;

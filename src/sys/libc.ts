@@ -86,8 +86,14 @@ export const io_uring_register = declare<Call5>('syscall', INT, [INT, INT, INT, 
 export const uv_default_loop = declare<() => number>('uv_default_loop', ADDRESS, []);
 /** The epoll descriptor on which Node's event loop waits; readable when it has work. */
 export const uv_backend_fd = declare<Call1>('uv_backend_fd', INT, [ADDRESS]);
-/** Milliseconds until the loop's next timer on its own (cached) clock; 0 when it has work, -1 when none. */
-export const uv_backend_timeout = declare<Call1>('uv_backend_timeout', INT, [ADDRESS]);
+export const uv_walk = declare<(loop: number, callback: number, argument: number) => void>(
+  'uv_walk',
+  'void',
+  [ADDRESS, ADDRESS, ADDRESS],
+);
+export const uv_handle_get_type = declare<Call1>('uv_handle_get_type', INT, [ADDRESS]);
+export const uv_is_active = declare<Call1>('uv_is_active', INT, [ADDRESS]);
+export const uv_timer_get_due_in = declare<Call1>('uv_timer_get_due_in', 'int64_t', [ADDRESS]);
 
 /** A foreign call that runs on a thread of libuv's pool. Its errno is lost: only that it failed is known. */
 type Asynchronous<A extends number[]> = (
