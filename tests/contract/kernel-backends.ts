@@ -4,11 +4,13 @@ import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
+import { EpollReactor } from '../../src/io/epoll.ts';
 import { DEFAULT_LIMITS, UringReactor } from '../../src/io/uring.ts';
 import { kernelPairs } from './kernel-pair.ts';
 import type { MakePair } from './pair.ts';
 
 export function kernelBackend(name: string): MakePair {
+  if (name === 'epoll') return kernelPairs((shape) => new EpollReactor(shape, DEFAULT_LIMITS));
   assert.ok(name === 'io_uring');
   return kernelPairs((shape) => {
     const reactor = UringReactor.create(shape, DEFAULT_LIMITS);
