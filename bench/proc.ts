@@ -34,6 +34,20 @@ export function memoryOf(pids: readonly number[]): Memory {
   return { rssKib, pssKib };
 }
 
+/** Kernel ticks are hundredths of a second wherever Linux runs (USER_HZ). */
+const NS_PER_TICK = 10_000_000;
+
+/** Time that a core was not idle since the start, whoever used it (the hypervisor included), in nanoseconds. */
+export function coreBusyNs(core: number): number {
+  const line = read('/proc/stat')
+    .split('\n')
+    .find((candidate) => candidate.startsWith(`cpu${core} `));
+  const [user, nice, system, , , irq, softirq, steal] = (line ?? '').split(' ').slice(1).map(Number);
+  return (
+    ((user ?? 0) + (nice ?? 0) + (system ?? 0) + (irq ?? 0) + (softirq ?? 0) + (steal ?? 0)) * NS_PER_TICK
+  );
+}
+
 /** Process id of the thread that runs soft interrupts of a core when they don't fit elsewhere; 0 if unknown. */
 export function softInterruptThread(core: number): number {
   for (const name of list('/proc')) {

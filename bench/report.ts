@@ -8,6 +8,9 @@ import { SYSTEM_TITLES, type SystemName } from './systems.ts';
 
 const processorUs = (sample: Sample): number => sample.processorNsPerRequest / 1000;
 
+/** Above this share of the proxy's core, what others do colours the figures. */
+const DISTURBANCE_MAX = 0.05;
+
 export interface Bar {
   readonly title: string;
   readonly measured: string;
@@ -32,6 +35,16 @@ function environmentText(results: Results): string {
   lines.push(
     `- medians of ${results.rounds} rounds of ${results.seconds} s, generator: ${results.generator}`,
   );
+  const disturbance = results.samples.map((sample) => sample.disturbance);
+  if (disturbance.length > 0) {
+    const [middle, worst] = [median(disturbance), Math.max(...disturbance)].map((share) =>
+      number(share * 100, 0),
+    );
+    lines.push(`- taken by others on the proxy's core: ${middle} % in the median, ${worst} % at worst`);
+    if (median(disturbance) > DISTURBANCE_MAX) {
+      lines.push('- **the machine was busy with something else: these figures are not to be trusted**');
+    }
+  }
   return lines.join('\n');
 }
 

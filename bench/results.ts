@@ -14,6 +14,8 @@ export interface Sample extends LoadResult {
   readonly utilisation: number;
   /** Time of the proxy core's soft-interrupt thread, nanoseconds per request: not in the above. */
   readonly softInterruptNsPerRequest: number;
+  /** Share of the wall-clock time that others took on the proxy's core, 0 … 1: noise. */
+  readonly disturbance: number;
 }
 
 /** One system's memory, in a fresh instance, KiB. */

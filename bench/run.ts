@@ -16,7 +16,7 @@ import { ensurePrerequisites } from '../tools/prerequisites.ts';
 import { accepts, BenchError, Child, killChildren, LOAD_CORE, PROXY_CORE } from './children.ts';
 import { type Generator, runLoad } from './load-generator.ts';
 import { FULL_MEMORY, type MemoryPlan, measureMemory, QUICK_MEMORY } from './memory.ts';
-import { processorNs, setting, softInterruptThread } from './proc.ts';
+import { coreBusyNs, processorNs, setting, softInterruptThread } from './proc.ts';
 import { markdown } from './report.ts';
 import type { Results } from './results.ts';
 import { SCENARIOS, type Scenario } from './scenarios.ts';
@@ -62,7 +62,8 @@ const repository = join(import.meta.dirname, '..');
 /** Descriptors of a proxy with 5,000 idle clients, as HAProxy counts them. */
 const FILES_NEEDED = 16_384;
 const WARM_UP_SHARE = 0.2;
-const FIRST_WARM_UP_SECONDS = 1;
+/** For each system at its first start, over all scenarios: compilers take a few seconds to have their say. */
+const FIRST_WARM_UP_SECONDS = 4;
 
 class UsageError extends Error {
   override readonly name = 'UsageError';
@@ -176,11 +177,14 @@ async function measure(plan: Plan, place: Workplace, scenario: Scenario, system:
   const pids = system.pids();
   const softThread = [softInterruptThread(PROXY_CORE)];
   const softBefore = processorNs(softThread);
+  const busyBefore = coreBusyNs(PROXY_CORE);
   const before = processorNs(pids);
   const startNs = process.hrtime.bigint();
   const result = await runLoad(place, plan.generator, scenario, system.port, { seconds: plan.seconds });
   const elapsedNs = Number(process.hrtime.bigint() - startNs);
   const used = processorNs(pids) - before;
+  const soft = processorNs(softThread) - softBefore;
+  const foreign = coreBusyNs(PROXY_CORE) - busyBefore - used - soft;
   return {
     ...result,
     round,
@@ -188,7 +192,8 @@ async function measure(plan: Plan, place: Workplace, scenario: Scenario, system:
     system: system.name,
     processorNsPerRequest: used / result.requests,
     utilisation: used / Math.min(elapsedNs, result.seconds * 1e9),
-    softInterruptNsPerRequest: (processorNs(softThread) - softBefore) / result.requests,
+    softInterruptNsPerRequest: soft / result.requests,
+    disturbance: Math.max(0, foreign / elapsedNs),
   };
 }
 
