@@ -32,25 +32,24 @@ export function warnShadowed(
   precedence: 'host' | 'path',
   report: Report,
 ): void {
+  const winners = new Map<string, RouteConfig>();
+  for (const { route } of routes) if (ownsHost(route, precedence)) winners.set(route.host, route);
   for (const { route, at } of routes) {
-    const winner = routes.find((other) => isShadowedBy(route, other.route, precedence));
-    if (winner === undefined) continue;
+    const winner = winners.get(route.host);
+    // What owns the host is asked before all routes of the other kind, and answers everything.
+    if (winner === undefined || (winner.path === null) === (route.path === null)) continue;
     const mend =
       precedence === 'host'
         ? 'remove the host route, or set server.route_precedence = "path"'
         : 'remove one of them, or set server.route_precedence = "host"';
-    report.warn(
-      at,
-      `Route '${route.name}' is never reached: '${winner.route.name}' serves all its requests`,
-      mend,
-    );
+    report.warn(at, `Route '${route.name}' is never reached: '${winner.name}' serves all its requests`, mend);
   }
 }
 
-function isShadowedBy(route: RouteConfig, other: RouteConfig, precedence: 'host' | 'path'): boolean {
-  if (route.host !== other.host) return false;
-  if (precedence === 'host') return route.path !== null && other.path === null;
-  return route.path === null && other.path === '/' && !isSingleFile(other);
+/** Whether it serves every path of its host before the routes of the other kind are asked. */
+function ownsHost(route: RouteConfig, precedence: 'host' | 'path'): boolean {
+  if (precedence === 'host') return route.path === null && !isSingleFile(route);
+  return route.path === '/' && !isSingleFile(route);
 }
 
 /** A single file answers its exact path only. */
