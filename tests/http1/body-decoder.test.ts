@@ -143,6 +143,8 @@ const REJECTED: { name: string; input: string; expected: number }[] = [
   { name: 'content shorter than its chunk', input: '5\r\nhel\r\n0\r\n\r\n', expected: fault.E_CHUNK },
   { name: 'a bare LF after content', input: '5\r\nhello\n0\r\n\r\n', expected: fault.E_CHUNK },
   { name: 'a bare CR after content', input: '5\r\nhello\r0\r\n\r\n', expected: fault.E_CHUNK },
+  { name: 'any byte for the CR after content', input: '5\r\nhelloX\n0\r\n\r\n', expected: fault.E_CHUNK },
+  { name: 'any byte for the LF after content', input: '5\r\nhello\rX0\r\n\r\n', expected: fault.E_CHUNK },
   { name: 'no CRLF after content', input: '5\r\nhello0\r\n\r\n', expected: fault.E_CHUNK },
   { name: 'a bare CR at the end', input: '0\r\n\rX', expected: fault.E_BARE_CR },
   { name: 'a bare LF at the end', input: '0\r\n\n', expected: fault.E_BARE_LF },
