@@ -34,8 +34,8 @@ export interface SimFaults {
   /** That accepting or connecting fails with EMFILE. */
   readonly acceptFailure: number;
   readonly connectFailure: number;
-  /** That several receives share one buffer, and start somewhere inside it. */
-  readonly sharedBuffers: number;
+  /** That a receive begins somewhere inside its buffer rather than at its start. */
+  readonly offsetReceive: number;
   /** That data arrived before `receiveStop` (a connection before `acceptPause`) still comes after it. */
   readonly late: number;
   /** That a reset throws away what the receiver had not read yet. */
@@ -67,7 +67,7 @@ export const NO_FAULTS: SimFaults = {
   starve: 0,
   acceptFailure: 0,
   connectFailure: 0,
-  sharedBuffers: 0,
+  offsetReceive: 0,
   late: 0,
   resetDiscards: 0,
   filePending: 0,
@@ -88,7 +88,7 @@ export function roughFaults(random: Random): SimFaults {
     latencyMsMax: random.below(40),
     stall: random.chance(0.5) ? random.below(30) / 1000 : 0,
     stallMsMax: 400,
-    sharedBuffers: random.below(100) / 100,
+    offsetReceive: random.below(100) / 100,
     late: random.below(100) / 100,
     filePending: random.below(100) / 100,
     filePendingMsMax: random.below(50),

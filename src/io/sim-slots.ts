@@ -25,6 +25,8 @@ const STARVED_MS = 4;
 export interface Slot extends Work {
   handle: Handle;
   closing: boolean;
+  /** The slot is free again: this is a shell that something late may still wake. */
+  gone: boolean;
   close(abortive: boolean): void;
   /** Gives everything back without a word. */
   destroy(): void;
@@ -33,6 +35,7 @@ export interface Slot extends Work {
 export class ListenerSlot implements Slot, EndpointOwner {
   handle: Handle;
   closing: boolean;
+  gone: boolean;
   queued: boolean;
   listener: SimListener | null;
   private readonly node: SimReactor;
@@ -44,6 +47,7 @@ export class ListenerSlot implements Slot, EndpointOwner {
   constructor(node: SimReactor, handler: ListenerHandler) {
     this.handle = 0;
     this.closing = false;
+    this.gone = false;
     this.queued = false;
     this.listener = null;
     this.node = node;
@@ -77,7 +81,9 @@ export class ListenerSlot implements Slot, EndpointOwner {
   }
 
   step(): void {
+    if (this.gone) return;
     if (this.closing) {
+      this.gone = true;
       this.node.vacate(this);
       return;
     }
@@ -141,6 +147,7 @@ const filePart = new Uint8Array(FILE_PART_BYTES);
 export class SocketSlot implements Slot, EndpointOwner {
   handle: Handle;
   closing: boolean;
+  gone: boolean;
   queued: boolean;
   endpoint: Endpoint | null;
   handler: SocketHandler | null;
@@ -160,6 +167,7 @@ export class SocketSlot implements Slot, EndpointOwner {
   constructor(node: SimReactor, handler: SocketHandler | null) {
     this.handle = 0;
     this.closing = false;
+    this.gone = false;
     this.queued = false;
     this.endpoint = null;
     this.handler = handler;
@@ -234,6 +242,7 @@ export class SocketSlot implements Slot, EndpointOwner {
   }
 
   step(): void {
+    if (this.gone) return;
     if (this.closing) {
       this.finishClose();
       return;
@@ -250,6 +259,7 @@ export class SocketSlot implements Slot, EndpointOwner {
       this.node.pool.release(this.inFlight);
       this.inFlight = NO_BUFFER;
     }
+    this.gone = true;
     this.node.vacate(this);
     this.handler?.onClose(this.handle);
   }
@@ -362,14 +372,14 @@ export class SocketSlot implements Slot, EndpointOwner {
       return false;
     }
     const late = this.receiving === RECEIVE_OFF;
-    const offset = node.receiveOffset(buffer);
-    let length = Math.min(endpoint.readableBytes, node.receiveRoom(buffer));
+    const skip = node.receiveSkip(buffer);
+    const offset = node.pool.offsetOf(buffer) + skip;
+    let length = Math.min(endpoint.readableBytes, node.pool.sizeOf(buffer) - skip);
     if (late) length = Math.min(length, this.lateBytes);
     if (random.chance(node.faults.partialReceive)) {
       length = 1 + random.below(random.chance(0.3) ? Math.min(length, 8) : length);
     }
     endpoint.read(node.pool.bytes, offset, length);
-    node.receiveTaken(buffer, length);
     node.counters.bytesReceived += length;
     if (late) this.lateBytes -= length;
     else if (this.receiving === RECEIVE_ONCE) this.receiving = RECEIVE_OFF;

@@ -119,9 +119,6 @@ export class SimReactor implements Reactor, SimNode {
   private work: Work[];
   private turning: boolean;
   private destroyed: boolean;
-  /** A buffer that this turn's receives share, and how much of it is taken. */
-  private shared: BufferId;
-  private sharedBytes: number;
   private baseline: readonly number[];
 
   constructor(network: SimNetwork, options: SimNodeOptions) {
@@ -152,8 +149,6 @@ export class SimReactor implements Reactor, SimNode {
     this.work = [];
     this.turning = false;
     this.destroyed = false;
-    this.shared = NO_BUFFER;
-    this.sharedBytes = 0;
     this.baseline = [0, 0, 0, 0];
     network.nodes.push(this);
   }
@@ -354,7 +349,6 @@ export class SimReactor implements Reactor, SimNode {
     if (timersFirst) this.timers.advance(this.nowMs);
     this.stepAll();
     if (!timersFirst) this.timers.advance(this.nowMs);
-    this.dropShared();
     this.turning = false;
     return false;
   }
@@ -437,11 +431,9 @@ export class SimReactor implements Reactor, SimNode {
     return this.descriptorsUsed() >= this.descriptorsMax || this.network.random.chance(chance);
   }
 
-  /** A buffer to receive into, its free part by `receiveOffset` and `receiveRoom`; NO_BUFFER counts as a starvation. */
+  /** A buffer to receive into; NO_BUFFER counts as a starvation. */
   receiveBuffer(large: boolean): BufferId {
-    const { random } = this.network;
-    if (!random.chance(this.faults.starve)) {
-      if (!large && random.chance(this.faults.sharedBuffers)) return this.sharedBuffer();
+    if (!this.network.random.chance(this.faults.starve)) {
       const buffer = large ? this.pool.acquire(LARGE) : NO_BUFFER;
       const found = buffer === NO_BUFFER ? this.pool.acquire(MEDIUM) : buffer;
       if (found !== NO_BUFFER) return found;
@@ -450,20 +442,10 @@ export class SimReactor implements Reactor, SimNode {
     return NO_BUFFER;
   }
 
-  /** Where a receive into `buffer` begins. */
-  receiveOffset(buffer: BufferId): number {
-    return this.pool.offsetOf(buffer) + (buffer === this.shared ? this.sharedBytes : 0);
-  }
-
-  receiveRoom(buffer: BufferId): number {
-    return this.pool.sizeOf(buffer) - (buffer === this.shared ? this.sharedBytes : 0);
-  }
-
-  /** `length` bytes of `buffer` are given out. */
-  receiveTaken(buffer: BufferId, length: number): void {
-    if (buffer !== this.shared) return;
-    this.sharedBytes += length;
-    if (this.sharedBytes === this.pool.sizeOf(buffer)) this.dropShared();
+  /** Where in a buffer a receive begins, from its start. */
+  receiveSkip(buffer: BufferId): number {
+    const { random } = this.network;
+    return random.chance(this.faults.offsetReceive) ? random.below(this.pool.sizeOf(buffer)) : 0;
   }
 
   // ---- Details ----------------------------------------------------------------------------------------
@@ -478,25 +460,6 @@ export class SimReactor implements Reactor, SimNode {
       if (faults.reorder > 0 && network.random.chance(faults.reorder)) this.ready(item);
       else item.step();
     }
-  }
-
-  private sharedBuffer(): BufferId {
-    if (this.shared === NO_BUFFER) {
-      this.shared = this.pool.acquire(MEDIUM);
-      this.sharedBytes = 0;
-      if (this.shared === NO_BUFFER) {
-        this.counters.bufferStarvations++;
-        return NO_BUFFER;
-      }
-    }
-    this.pool.retain(this.shared);
-    return this.shared;
-  }
-
-  private dropShared(): void {
-    if (this.shared === NO_BUFFER) return;
-    this.pool.release(this.shared);
-    this.shared = NO_BUFFER;
   }
 
   private occupy(slot: Slot): Handle {

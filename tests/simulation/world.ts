@@ -1,0 +1,181 @@
+/**
+ * A whole world in one process and one thread: clients, the edge, and origins on a simulated network, all
+ * drawn from one seed. The edge is the product's own, from its listener to its upstreams.
+ */
+
+import { Random } from '../../src/base/random.ts';
+import { loadConfig } from '../../src/config/load.ts';
+import { formatProblem } from '../../src/config/problem.ts';
+import { EdgeWorker } from '../../src/edge/worker.ts';
+import type { BufferPool, PoolShape } from '../../src/io/buffer-pool.ts';
+import { SIM_SHAPE, SimBufferPool, SimReactor } from '../../src/io/sim.ts';
+import { randomFaults, roughFaults, type SimFaults } from '../../src/io/sim-faults.ts';
+import { SimNetwork } from '../../src/io/sim-network.ts';
+import { Log } from '../../src/log/log.ts';
+import type { SocketAddress } from '../../src/sys/sockaddr.ts';
+import { Client } from './client.ts';
+import { Origin } from './origin.ts';
+import { BODY_BYTES_MAX, type Mood, Planner } from './plan.ts';
+import { Verdict } from './verdict.ts';
+
+const EDGE: SocketAddress = { family: 'ipv4', address: '10.0.0.1', port: 80 };
+const CLIENT_ADDRESS = '10.0.0.2';
+const ORIGINS: readonly SocketAddress[] = [
+  { family: 'ipv4', address: '10.0.0.3', port: 8001 },
+  { family: 'unix', path: '/run/origin.sock' },
+];
+
+const CONFIG = `
+[server]
+listen = "10.0.0.1:80"
+keep_alive_timeout_secs = 20
+write_timeout_secs = 20
+
+[logging]
+level = "off"
+
+[upstreams.pool]
+servers = ["http://10.0.0.3:8001/base/"]
+
+[path_routes."edge.test"."/pool"]
+type = "Proxy"
+upstream = "pool"
+[path_routes."edge.test"."/pool".security]
+client_header_timeout_secs = 10
+client_body_timeout_secs = 10
+backend_connect_timeout_secs = 3
+backend_response_timeout_secs = 8
+idle_connection_timeout_secs = 5
+max_request_body_size = ${BODY_BYTES_MAX}
+max_chunked_body_size = ${BODY_BYTES_MAX}
+
+[path_routes."edge.test"."/unix"]
+type = "Proxy"
+url = "unix:/run/origin.sock"
+[path_routes."edge.test"."/unix".security]
+client_header_timeout_secs = 10
+client_body_timeout_secs = 10
+backend_connect_timeout_secs = 3
+backend_response_timeout_secs = 8
+idle_connection_timeout_secs = 5
+max_request_body_size = ${BODY_BYTES_MAX}
+max_chunked_body_size = ${BODY_BYTES_MAX}
+`;
+
+/** Enough that nothing is refused for want of memory. */
+const AMPLE: PoolShape = { small: 1024, medium: 512, large: 64 };
+const ACTORS: PoolShape = { small: 1, medium: 256, large: 32 };
+/** All of a world's life: the clients' patience and the edge's timeouts many times over. */
+const LIFE_MS = 3_000_000;
+/** After the last client has gone, every connection of the edge ends within its timeouts. */
+const AFTERMATH_MS = 200_000;
+
+export interface WorldOptions {
+  /** The edge's pool instead of an honest one: how a planted bug gets in. */
+  readonly edgePool?: (shape: PoolShape) => BufferPool;
+  readonly mood?: Mood;
+}
+
+export interface WorldResult {
+  readonly seed: number;
+  readonly mood: Mood;
+  /** What was wrong; empty when all was well. */
+  readonly violations: readonly string[];
+  readonly tally: ReadonlyMap<string, number>;
+  readonly virtualMs: number;
+  readonly rounds: number;
+}
+
+const MOODS: readonly Mood[] = ['friendly', 'hostile', 'faulty', 'faulty'];
+
+/** Lives one world through. Never throws: a failed assertion is a violation too. */
+export function runWorld(seed: number, options: WorldOptions = {}): WorldResult {
+  const mood = options.mood ?? MOODS[seed % MOODS.length];
+  const random = new Random(seed);
+  const faults = mood === 'faulty' ? randomFaults(random) : roughFaults(random);
+  const network = new SimNetwork(random.next32(), faults);
+  const verdict = new Verdict();
+  try {
+    live(network, random, faults, mood, verdict, options);
+  } catch (error) {
+    verdict.violation(error instanceof Error ? (error.stack ?? error.message) : String(error));
+  }
+  const { violations, tally } = verdict;
+  return { seed, mood, violations, tally, virtualMs: network.timeMs, rounds: network.rounds };
+}
+
+function live(
+  network: SimNetwork,
+  random: Random,
+  faults: SimFaults,
+  mood: Mood,
+  verdict: Verdict,
+  options: WorldOptions,
+): void {
+  const scarce = mood === 'faulty' && random.chance(0.3);
+  const shape = scarce ? SIM_SHAPE : AMPLE;
+  const edge = new SimReactor(network, {
+    label: 'edge',
+    ipv4: '10.0.0.1',
+    pool: options.edgePool?.(shape) ?? new SimBufferPool(shape),
+    descriptorsMax: scarce ? 24 : 1000,
+  });
+  // The kernels of clients and origins are rough, but don't fail: what fails there is in the plans.
+  const good = { ...faults, starve: 0, acceptFailure: 0, connectFailure: 0 };
+  const actor = (label: string, ipv4: string): SimReactor =>
+    new SimReactor(network, { label, ipv4, faults: good, pool: new SimBufferPool(ACTORS) });
+  const outside = actor('clients', CLIENT_ADDRESS);
+  const inside = actor('origins', '10.0.0.3');
+  const origin = new Origin(inside, verdict, CLIENT_ADDRESS);
+  for (const address of ORIGINS) origin.listen(address);
+  const worker = startEdge(edge);
+  const planner = new Planner(random, mood, faults.windowBytesMin < 2048 ? 4000 : 150_000);
+  const mayHang = faults.vanish > 0 || faults.deadConnect > 0;
+  const clients: Client[] = [];
+  for (let count = 3 + random.below(random.chance(0.2) ? 30 : 8); count > 0; count--) {
+    const plan = planner.client();
+    for (const request of plan.requests) verdict.expect(request, plan);
+    const client = new Client(outside, plan, verdict, mood, mayHang);
+    clients.push(client);
+    network.at(network.timeMs + plan.startMs, () => client.start(EDGE));
+  }
+  const finished = network.run(() => clients.every((client) => client.done), network.timeMs + LIFE_MS);
+  if (!finished) verdict.violation('the clients never come to an end');
+  const closed = network.run(() => worker.openConnections === 0, network.timeMs + AFTERMATH_MS);
+  if (!closed) verdict.violation(`${worker.openConnections} connections of the edge never end`);
+  let stopped = false;
+  worker.shutdown(30_000, () => {
+    stopped = true;
+  });
+  network.run(() => stopped, network.timeMs + AFTERMATH_MS);
+  if (!stopped) verdict.violation('the edge does not stop');
+  origin.close();
+  network.run(network.timeMs + AFTERMATH_MS);
+  network.assertQuiet();
+}
+
+function startEdge(edge: SimReactor): EdgeWorker {
+  const { config, problems } = loadConfig(CONFIG, 'simulation', { files: NO_FILES });
+  if (config === null) throw new Error(problems.map((problem) => formatProblem(problem, '')).join('\n'));
+  const worker = new EdgeWorker(edge, new Log(config.logging));
+  const resolved = new Map<string, readonly SocketAddress[]>();
+  for (const { servers } of config.upstreams) {
+    for (const { url, target } of servers) {
+      const address: SocketAddress =
+        target.kind === 'unix'
+          ? { family: 'unix', path: target.path }
+          : { family: 'ipv4', address: target.host, port: target.port };
+      resolved.set(url, [address]);
+    }
+  }
+  worker.configure(config, resolved);
+  const bound = worker.listen(EDGE);
+  if (typeof bound === 'number') throw new Error(`the edge can't listen: ${bound}`);
+  return worker;
+}
+
+/** The simulated network's file system, as far as a configuration asks. */
+const NO_FILES = {
+  kindOf: () => 'socket' as const,
+  isReachable: () => true,
+};
