@@ -7,7 +7,7 @@
  * pending operation compares `version` before using it again.
  */
 
-import { CODING_IDENTITY, CODING_NAMES, CODING_TAGS } from '../http/accept-encoding.ts';
+import { CODING_IDENTITY, CODING_NAMES, CODING_SUFFIXES, CODING_TAGS } from '../http/accept-encoding.ts';
 import { formatHttpDate } from '../http/dates.ts';
 import { formatEntityTag } from '../http/etag.ts';
 import {
@@ -57,6 +57,8 @@ export class FileEntry {
   version: number;
   hash: number;
   path: Uint8Array;
+  /** How the file is served: `a.js.br` is one thing by its own name and another as the neighbour of `a.js`. */
+  coding: number;
   inode: number;
   size: number;
   modifiedMs: number;
@@ -80,6 +82,7 @@ export class FileEntry {
     this.version = 0;
     this.hash = 0;
     this.path = NO_PATH;
+    this.coding = CODING_IDENTITY;
     this.inode = 0;
     this.size = 0;
     this.modifiedMs = 0;
@@ -116,6 +119,7 @@ export class FileEntry {
   /** Makes the entry stand for a file. `wallMs` bounds Last-Modified (RFC 9110 §8.8.2.1). */
   describe(text: Buffer, coding: number, type: MediaType, wallMs: number): void {
     this.version++;
+    this.coding = coding;
     this.absent = 0;
     this.absentUntilMs = 0;
     this.type = type;
@@ -180,37 +184,37 @@ export class FileTable {
     this.slotsLeft = 0;
   }
 
-  /** The entry of a path, whatever file it stands for; or null. */
-  find(pathOffset: number, pathLength: number): FileEntry | null {
-    const hash = hashOf(this.pool.bytes, pathOffset, pathLength);
-    return this.findHashed(hash, pathOffset, pathLength);
+  /** The entry of a path that is served in this coding, whatever file it stands for; or null. */
+  find(pathOffset: number, pathLength: number, coding: number): FileEntry | null {
+    const hash = hashOf(this.pool.bytes, pathOffset, pathLength, coding);
+    return this.findHashed(hash, pathOffset, pathLength, coding);
   }
 
-  private findHashed(hash: number, pathOffset: number, pathLength: number): FileEntry | null {
+  private findHashed(hash: number, pathOffset: number, pathLength: number, coding: number): FileEntry | null {
     const set = (hash & (SETS - 1)) * WAYS;
     for (let way = 0; way < WAYS; way++) {
       const entry = this.entries[set + way];
       if (entry === null) return null;
-      if (entry.hash === hash && isPath(entry.path, this.pool.bytes, pathOffset, pathLength)) return entry;
+      if (entry.hash !== hash || entry.coding !== coding) continue;
+      if (isPath(entry.path, this.pool.bytes, pathOffset, pathLength)) return entry;
     }
     return null;
   }
 
   /**
-   * The entry of an open file, made or renewed where needed; null when the arena is exhausted. A path that
-   * ends in a coding's suffix is `suffixLength` bytes longer than the one that names the type.
+   * The entry of an open file, made or renewed where needed; null when the arena is exhausted. The path of a
+   * neighbour ends in its coding's suffix; what stands before it names the type.
    */
   entryFor(
     reactor: Reactor,
     file: FileHandle,
     pathOffset: number,
     pathLength: number,
-    suffixLength: number,
     coding: number,
   ): FileEntry | null {
     const { bytes } = this.pool;
-    const hash = hashOf(bytes, pathOffset, pathLength);
-    let entry = this.findHashed(hash, pathOffset, pathLength);
+    const hash = hashOf(bytes, pathOffset, pathLength, coding);
+    let entry = this.findHashed(hash, pathOffset, pathLength, coding);
     if (entry !== null && isFile(entry, reactor, file)) {
       entry.checkedMs = reactor.nowMs;
       entry.usedMs = reactor.nowMs;
@@ -228,7 +232,7 @@ export class FileTable {
     entry.modifiedMs = reactor.fileModifiedMs(file);
     entry.checkedMs = reactor.nowMs;
     entry.usedMs = reactor.nowMs;
-    const type = mediaTypeOf(bytes, pathOffset, pathLength - suffixLength);
+    const type = mediaTypeOf(bytes, pathOffset, pathLength - CODING_SUFFIXES[coding].length);
     entry.describe(this.pool.text, coding, type, reactor.wallMs);
     return entry;
   }
@@ -275,18 +279,18 @@ export class FileTable {
   }
 }
 
-/** Whether an entry was made for this file. One whose time lay in the future is made anew each time. */
+/** Whether an entry was made for this file, and says of it what is still true (a time in the future is not sent). */
 function isFile(entry: FileEntry, reactor: Reactor, file: FileHandle): boolean {
   return (
     entry.inode === reactor.fileInode(file) &&
     entry.size === reactor.fileSize(file) &&
     entry.modifiedMs === reactor.fileModifiedMs(file) &&
-    entry.modifiedSeconds === Math.floor(entry.modifiedMs / 1000)
+    entry.modifiedSeconds === Math.floor(Math.min(entry.modifiedMs, reactor.wallMs) / 1000)
   );
 }
 
-function hashOf(bytes: Uint8Array, offset: number, length: number): number {
-  let hash = 0x811c9dc5 | 0;
+function hashOf(bytes: Uint8Array, offset: number, length: number, coding: number): number {
+  let hash = (0x811c9dc5 ^ coding) | 0;
   for (let at = offset, end = offset + length; at < end; at++) hash = Math.imul(hash ^ bytes[at], 0x01000193);
   // FNV's low bits depend on few of the last bytes' bits.
   return hash ^ (hash >>> 15);

@@ -14,6 +14,7 @@ import {
   F_IF_UNMODIFIED_SINCE,
   F_RANGE,
   type FieldSection,
+  idSet,
 } from './fields.ts';
 import { M_GET, M_HEAD } from './message.ts';
 
@@ -34,8 +35,19 @@ export const HAS_ACCEPT_ENCODING = 64;
 export const HAS_PRECONDITION =
   HAS_IF_MATCH | HAS_IF_NONE_MATCH | HAS_IF_MODIFIED_SINCE | HAS_IF_UNMODIFIED_SINCE;
 
-/** One pass over the section, so that the common request without any of these costs nothing more. */
+const [SELECTING_LOW, SELECTING_HIGH] = idSet([
+  F_RANGE,
+  F_IF_RANGE,
+  F_IF_MATCH,
+  F_IF_NONE_MATCH,
+  F_IF_MODIFIED_SINCE,
+  F_IF_UNMODIFIED_SINCE,
+  F_ACCEPT_ENCODING,
+]);
+
+/** One pass over the section, and none for the request that has none of these. */
 export function selectingFields(fields: FieldSection): number {
+  if (!fields.hasAnyOf(SELECTING_LOW, SELECTING_HIGH)) return 0;
   let bits = 0;
   for (let index = 0, count = fields.count; index < count; index++) bits |= bitOf(fields.id(index));
   return bits;
