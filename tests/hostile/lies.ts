@@ -3,7 +3,7 @@
  * Beside it stands what the client must see.
  */
 
-import { type OriginConnection, responseText } from '../fixtures/origin.ts';
+import { type OriginConnection, responseText, serveEcho } from '../fixtures/origin.ts';
 import { pause } from '../fixtures/patience.ts';
 
 export type Expectation =
@@ -27,6 +27,8 @@ export interface Lie {
   readonly settleMs: number;
   /** `backend_response_timeout_secs` of the route. */
   readonly responseTimeoutSecs: number;
+  /** Odd, but no lie: the connection goes on, and may be used again. */
+  readonly isHonest: boolean;
 }
 
 type Ending = 'open' | 'end' | 'reset';
@@ -48,6 +50,7 @@ function lie(
     http10: false,
     settleMs: 0,
     responseTimeoutSecs: 10,
+    isHonest: false,
     ...more,
   };
 }
@@ -69,6 +72,7 @@ function says(
       if (ending === 'reset') await pause(100);
       if (ending === 'end') connection.end();
       if (ending === 'reset') connection.reset();
+      if (more.isHonest === true) await serveEcho(connection);
     },
     expected,
     more,
@@ -432,8 +436,10 @@ const SLOWNESS: readonly Lie[] = [
         await connection.write(byte);
         await pause(2);
       }
+      await serveEcho(connection);
     },
     { kind: 'whole', body: 'hello' },
+    { isHonest: true },
   ),
   lie(
     'a body that drips, byte by byte',
@@ -444,8 +450,10 @@ const SLOWNESS: readonly Lie[] = [
         await connection.write(byte);
         await pause(10);
       }
+      await serveEcho(connection);
     },
     { kind: 'whole', body: 'abcdefghijklmnopqrstuvwxyz' },
+    { isHonest: true },
   ),
   lie(
     'chunks that drip, byte by byte',
@@ -456,8 +464,10 @@ const SLOWNESS: readonly Lie[] = [
         await connection.write(byte);
         await pause(5);
       }
+      await serveEcho(connection);
     },
     { kind: 'whole', body: 'hello world' },
+    { isHonest: true },
   ),
 ];
 
@@ -482,13 +492,14 @@ const INTERIM: readonly Lie[] = [
       kind: 'whole',
       body: 'hello',
     },
+    { isHonest: true },
   ),
   says(
     '103 that a client of HTTP/1.0 must not see',
     `HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n${responseText('200 OK', 'hello')}`,
     'open',
     { kind: 'whole', body: 'hello' },
-    { http10: true },
+    { http10: true, isHonest: true },
   ),
   says(
     'five hundred interim responses',

@@ -65,18 +65,20 @@ function assertExpected(lie: Lie, outcome: Outcome): void {
 }
 
 function assertCut(body: string, status: number, outcome: Outcome, seen: string): void {
-  assert.equal(status, 200, seen);
+  // A reset, the only sign that a client of HTTP/1.0 can see, may overtake the head.
+  if (status !== 0 || outcome.ending !== 'reset') assert.equal(status, 200, seen);
   assert.ok(!outcome.complete, seen);
   assert.notEqual(outcome.ending, 'open', seen);
   assert.ok(body.startsWith(outcome.body.toString('latin1')), seen);
 }
 
 /** The next exchange gets its own answer, from a connection that has told no lie. */
-async function assertHonest(client: RawClient, { path, origin }: Case, nonce: string): Promise<void> {
+async function assertHonest(client: RawClient, { lie, path, origin }: Case, nonce: string): Promise<void> {
   const response = await client.request(requestText('GET', `${path}/${nonce}`));
   assert.equal(response.status, 200, response.text());
   const echo = parseEcho(response.body);
   assert.equal(echo.target, `/${nonce}`);
+  if (lie.isHonest) return;
   assert.ok(echo.connection > 1, 'the connection of the lie was used again');
   assert.ok(origin.connections.length > 1);
 }
@@ -95,6 +97,7 @@ async function runLie(edge: Edge, case_: Case): Promise<void> {
       await assertHonest(client, case_, 'same-connection');
     }
     await assertHonest(other, case_, 'other-connection');
+    if (lie.isHonest) return;
     await until(() => origin.connections[0].ended, 3000, 'the end of the connection of the lie');
   } finally {
     client.destroy();
