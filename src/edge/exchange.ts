@@ -221,17 +221,12 @@ export class Exchange implements ResponseTarget, VariableSource {
       return;
     }
     this.requestBytes += length;
-    if (!this.tunnel && this.request.bodyKind !== BODY_LENGTH) {
-      assert(this.route !== null, 'content without a route');
-      if (this.requestBytes > this.route.security.maxChunkedBodySize) {
-        this.reactor.pool.release(buffer);
-        this.stream?.closeAfterResponse();
-        this.abortResponder();
-        this.fail(E_BODY_TOO_LARGE);
-        return;
-      }
-    }
     responder.onRequestData(buffer, offset, length);
+  }
+
+  /** Most bytes of content whose length was not declared that the route takes. */
+  get undeclaredBytesMax(): number {
+    return this.route === null ? 0 : this.route.security.maxChunkedBodySize;
   }
 
   onRequestEnd(trailers: FieldSection): void {

@@ -20,15 +20,15 @@ import {
 import type { FieldSection } from '../http/fields.ts';
 import { BODY_LENGTH, BODY_NONE, LENGTH_UNKNOWN } from '../http/message.ts';
 import { B_DATA, B_END, B_NEED_MORE } from '../http1/body-decoder.ts';
-import { type BufferId, NO_BUFFER } from '../io/buffer-pool.ts';
+import type { BufferId } from '../io/buffer-pool.ts';
 import type { Handle, SocketHandler } from '../io/reactor.ts';
 import type { SocketAddress } from '../sys/sockaddr.ts';
 import { type BackendServer, SURPLUS_IDLE_MS } from './backend-server.ts';
 import type { EdgeContext } from './context.ts';
 import type { ClientEngine } from './http1-engine.ts';
-import { InputQueue } from './input-queue.ts';
 import { PartialHead } from './partial-head.ts';
 import type { ProxyResponder } from './proxy-responder.ts';
+import { SocketInput } from './socket-input.ts';
 import type { SocketPort } from './stream.ts';
 
 const S_CONNECTING = 0;
@@ -38,16 +38,11 @@ const S_BODY = 3;
 const S_TUNNEL = 4;
 const S_CLOSED = 5;
 
-const RX_NONE = 0;
-const RX_MULTI = 1;
-const RX_ONCE = 2;
-
 const TICK_MS = 1000;
 /** Interim responses before a final one; a backend that sends more is out of its mind. */
 const INTERIM_MAX = 32;
 /** Content still to come from which on it is received in large pieces on request. */
 const BULK_BYTES = 65536;
-const INPUT_BYTES_MAX = 65536;
 /** The responder hears that there is room again when the queue has fallen below this. */
 const SEND_LOW_BYTES = 131072;
 
@@ -63,11 +58,7 @@ export class Http1Backend implements SocketHandler, TimerHandler {
   private responder: ProxyResponder | null;
   private engine: ClientEngine | null;
   private partial: PartialHead | null;
-  private input: InputQueue | null;
-  private buffer: BufferId;
-  private offset: number;
-  private end: number;
-  private receiving: number;
+  private readonly input: SocketInput;
   private paused: boolean;
   private processing: boolean;
   private peerEnded: boolean;
@@ -89,11 +80,7 @@ export class Http1Backend implements SocketHandler, TimerHandler {
     this.responder = null;
     this.engine = null;
     this.partial = null;
-    this.input = null;
-    this.buffer = NO_BUFFER;
-    this.offset = 0;
-    this.end = 0;
-    this.receiving = RX_NONE;
+    this.input = new SocketInput(context.reactor.pool, this.port, 0);
     this.paused = false;
     this.processing = false;
     this.peerEnded = false;
@@ -110,6 +97,7 @@ export class Http1Backend implements SocketHandler, TimerHandler {
     const handle = reactor.connect(address, this);
     if (handle < 0) return handle;
     this.handle = handle;
+    this.input.handle = handle;
     this.responder = responder;
     this.sinceMs = reactor.nowMs;
     reactor.timers.arm(this.timer, reactor.nowMs + timeoutMs);
@@ -169,7 +157,7 @@ export class Http1Backend implements SocketHandler, TimerHandler {
   pause(): void {
     if (this.paused) return;
     this.paused = true;
-    if (this.receiving === RX_MULTI) this.stopReceiving();
+    this.input.stop();
   }
 
   resume(): void {
@@ -219,12 +207,7 @@ export class Http1Backend implements SocketHandler, TimerHandler {
     }
     this.partial?.release();
     this.partial = null;
-    if (this.buffer !== NO_BUFFER) this.context.reactor.pool.release(this.buffer);
-    this.buffer = NO_BUFFER;
-    this.offset = 0;
-    this.end = 0;
-    this.input?.clear();
-    this.input = null;
+    this.input.clear();
     this.port.close(this.handle, abortive);
   }
 
@@ -236,33 +219,24 @@ export class Http1Backend implements SocketHandler, TimerHandler {
   // ---- Receiving --------------------------------------------------------------------------------------
 
   onReceive(_handle: Handle, buffer: BufferId, offset: number, length: number): void {
-    if (this.receiving === RX_ONCE) this.receiving = RX_NONE;
     if (this.state === S_CLOSED) {
-      this.context.reactor.pool.release(buffer);
+      this.input.drop(buffer);
       return;
     }
     if (this.state === S_IDLE) {
       // Nobody asked for these bytes: they must not become the next exchange's response.
-      this.context.reactor.pool.release(buffer);
+      this.input.drop(buffer);
       this.context.warn(`backend ${this.server.url} sent bytes on an idle connection; closed`);
       this.close(true);
       return;
     }
     this.sinceMs = this.context.reactor.nowMs;
-    if (this.buffer === NO_BUFFER) {
-      this.buffer = buffer;
-      this.offset = offset;
-      this.end = offset + length;
-    } else {
-      if (this.input === null) this.input = new InputQueue(this.context.reactor.pool);
-      this.input.push(buffer, offset, length);
-      if (this.receiving === RX_MULTI && this.input.bytes > INPUT_BYTES_MAX) this.stopReceiving();
-    }
+    this.input.put(buffer, offset, length);
     this.process();
   }
 
   onReceiveEnd(_handle: Handle, errno: number): void {
-    this.receiving = RX_NONE;
+    this.input.ended();
     if (this.state === S_CLOSED) return;
     if (this.state === S_IDLE) {
       this.close(false);
@@ -276,29 +250,12 @@ export class Http1Backend implements SocketHandler, TimerHandler {
   private process(): void {
     if (this.processing) return;
     this.processing = true;
-    while (!this.paused && (this.offset < this.end || this.nextInput()) && this.step());
+    while (!this.paused && this.input.available() && this.step());
     this.processing = false;
     if (this.state === S_CLOSED) return;
-    if (this.peerEnded && this.offset === this.end && this.input === null && !this.paused) this.inputEnded();
+    if (this.peerEnded && this.input.isEmpty && !this.paused) this.inputEnded();
     this.responder?.onBackendQuiet();
     this.receive();
-  }
-
-  private nextInput(): boolean {
-    if (this.buffer !== NO_BUFFER) this.context.reactor.pool.release(this.buffer);
-    this.buffer = NO_BUFFER;
-    this.offset = 0;
-    this.end = 0;
-    const input = this.input;
-    if (input === null) return false;
-    if (!input.shift()) {
-      this.input = null;
-      return false;
-    }
-    this.buffer = input.buffer;
-    this.offset = input.offset;
-    this.end = input.offset + input.length;
-    return true;
   }
 
   private step(): boolean {
@@ -327,13 +284,19 @@ export class Http1Backend implements SocketHandler, TimerHandler {
     const partial = this.partial;
     let used = 0;
     if (partial === null) {
-      used = parser.parse(responder.responseHead, responder.requestMethod, bytes, this.offset, this.end);
-      if (used > 0) this.offset += used;
+      used = parser.parse(
+        responder.responseHead,
+        responder.requestMethod,
+        bytes,
+        this.input.offset,
+        this.input.end,
+      );
+      if (used > 0) this.input.offset += used;
     } else {
-      const taken = partial.append(this.offset, this.end - this.offset, parser);
+      const taken = partial.append(this.input.offset, this.input.end - this.input.offset, parser);
       if (taken < 0) return this.fault(E_RESPONSE_MALFORMED);
       used = parser.parse(responder.responseHead, responder.requestMethod, bytes, partial.start, partial.end);
-      this.offset += used > 0 ? taken - (partial.end - (partial.start + used)) : taken;
+      this.input.offset += used > 0 ? taken - (partial.end - (partial.start + used)) : taken;
     }
     if (used < 0) return this.fault(used);
     if (used === 0) {
@@ -351,10 +314,8 @@ export class Http1Backend implements SocketHandler, TimerHandler {
 
   private keepPartialHead(): void {
     this.partial = new PartialHead(this.context.reactor.pool);
-    this.partial.keep(this.buffer, this.offset, this.end);
-    this.buffer = NO_BUFFER;
-    this.offset = 0;
-    this.end = 0;
+    this.partial.keep(this.input.buffer, this.input.offset, this.input.end);
+    this.input.detach();
   }
 
   private headComplete(engine: ClientEngine, responder: ProxyResponder): boolean {
@@ -386,17 +347,17 @@ export class Http1Backend implements SocketHandler, TimerHandler {
     const decoder = engine.decoder;
     const { bytes } = this.context.reactor.pool;
     while (!this.paused || decoder.ended) {
-      const event = decoder.decode(bytes, this.offset, this.end);
+      const event = decoder.decode(bytes, this.input.offset, this.input.end);
       if (event === B_NEED_MORE) {
-        this.offset = this.end;
+        this.input.offset = this.input.end;
         return true;
       }
       if (event === B_DATA) {
-        this.offset += decoder.consumed;
-        this.context.reactor.pool.retain(this.buffer);
-        this.responder?.onBackendData(this.buffer, decoder.dataOffset, decoder.dataLength);
+        this.input.offset += decoder.consumed;
+        this.context.reactor.pool.retain(this.input.buffer);
+        this.responder?.onBackendData(this.input.buffer, decoder.dataOffset, decoder.dataLength);
       } else if (event === B_END) {
-        this.offset += decoder.consumed;
+        this.input.offset += decoder.consumed;
         this.responseEnd(decoder.trailers);
         return this.isOpen;
       } else {
@@ -408,11 +369,9 @@ export class Http1Backend implements SocketHandler, TimerHandler {
   }
 
   private readTunnel(): boolean {
-    const { buffer, offset } = this;
-    const length = this.end - offset;
-    this.buffer = NO_BUFFER;
-    this.offset = 0;
-    this.end = 0;
+    const { buffer, offset } = this.input;
+    const length = this.input.end - offset;
+    this.input.detach();
     if (this.responder === null) this.context.reactor.pool.release(buffer);
     else this.responder.onBackendData(buffer, offset, length);
     return this.isOpen;
@@ -428,8 +387,7 @@ export class Http1Backend implements SocketHandler, TimerHandler {
       responder.requestSent &&
       !this.peerEnded &&
       !this.sendFailed &&
-      this.offset === this.end &&
-      (this.input === null || this.input.isEmpty);
+      this.input.isEmpty;
     this.responder = null;
     if (reusable) {
       this.toIdle();
@@ -474,26 +432,8 @@ export class Http1Backend implements SocketHandler, TimerHandler {
   }
 
   private receive(): void {
-    if (
-      this.peerEnded ||
-      this.state === S_CLOSED ||
-      this.state === S_CONNECTING ||
-      this.receiving === RX_ONCE
-    )
-      return;
-    const bulk = this.wantsBulk();
-    if (this.receiving === RX_MULTI) {
-      if (!bulk) return;
-      this.stopReceiving();
-    }
-    if (this.paused) return;
-    if (bulk) {
-      this.receiving = RX_ONCE;
-      this.port.receiveOnce(this.handle);
-    } else {
-      this.receiving = RX_MULTI;
-      this.port.receiveStart(this.handle);
-    }
+    if (this.peerEnded || this.paused || this.state === S_CLOSED || this.state === S_CONNECTING) return;
+    this.input.want(this.wantsBulk());
   }
 
   private wantsBulk(): boolean {
@@ -504,11 +444,6 @@ export class Http1Backend implements SocketHandler, TimerHandler {
       return head.contentLength - decoder.dataBytes >= BULK_BYTES;
     }
     return decoder.dataBytes >= BULK_BYTES;
-  }
-
-  private stopReceiving(): void {
-    this.receiving = RX_NONE;
-    this.port.receiveStop(this.handle);
   }
 
   private releaseEngine(): void {

@@ -13,6 +13,7 @@ import { Timer, type TimerHandler } from '../base/timer-wheel.ts';
 import {
   E_BODY_INCOMPLETE,
   E_BODY_TIMEOUT,
+  E_BODY_TOO_LARGE,
   E_CLIENT_GONE,
   E_HEAD_TIMEOUT,
   E_OVERLOAD,
@@ -28,9 +29,9 @@ import type { EdgeContext } from './context.ts';
 import { type Exchange, NO_FIELDS, X_ENDED } from './exchange.ts';
 import type { ServerEngine } from './http1-engine.ts';
 import { writeInformational, writeResponseHead } from './http1-response.ts';
-import { InputQueue } from './input-queue.ts';
 import { TAG_FILE } from './message-out.ts';
 import { PartialHead } from './partial-head.ts';
+import { SocketInput } from './socket-input.ts';
 import { StallWatch } from './stall-watch.ts';
 import type { DownstreamStream, SocketPort } from './stream.ts';
 
@@ -43,19 +44,15 @@ const S_TUNNEL = 5;
 const S_LINGER = 6;
 const S_CLOSED = 7;
 
-const RX_NONE = 0;
-const RX_MULTI = 1;
-const RX_ONCE = 2;
-
 /** How often a connection with work looks at its limits. */
 const TICK_MS = 1000;
 /** How long a client may take to read the last response after our end, and to stop sending. */
 const LINGER_MS = 2000;
+/** What was sent before a reset needs a moment to arrive: the reset overtakes it otherwise. */
+const RESET_DELAY_MS = 100;
 const LINGER_BYTES_MAX = 1 << 20;
 /** Content that nobody wants is read up to this much, so that the connection can be used again. */
 const DRAIN_BYTES_MAX = 65536;
-/** Received bytes that wait for an exchange to end; above it receiving stops. */
-const INPUT_BYTES_MAX = 65536;
 /** Content still to come from which on it is received in large pieces on request. */
 const BULK_BYTES = 65536;
 /** A pipelined request begins only when no more than this of the responses before it is unsent. */
@@ -77,11 +74,7 @@ export class Http1Connection implements SocketHandler, TimerHandler, DownstreamS
   private engine: ServerEngine | null;
   /** A head that came in several pieces; null for one that is read where it lies. */
   private partial: PartialHead | null;
-  private input: InputQueue | null;
-  private buffer: BufferId;
-  private offset: number;
-  private end: number;
-  private receiving: number;
+  private readonly input: SocketInput;
   private paused: boolean;
   private processing: boolean;
   private peerEnded: boolean;
@@ -95,8 +88,12 @@ export class Http1Connection implements SocketHandler, TimerHandler, DownstreamS
   private watch: StallWatch | null;
   /** The client waits for a 100 before it sends content, and has not got one. */
   private awaitsContinue: boolean;
+  /** Content may be this long; a chunk that announces more is refused before it comes. */
+  private bodyBytesMax: number;
   /** What the client sent was refused, and it may be sending still. */
   private refused: boolean;
+  /** The connection ends with a reset. */
+  private resetAtEnd: boolean;
   /** The request was read to its end and nothing came after it, so that closing can't reset the response. */
   private cleanEnd: boolean;
 
@@ -112,11 +109,7 @@ export class Http1Connection implements SocketHandler, TimerHandler, DownstreamS
     this.exchange = null;
     this.engine = null;
     this.partial = null;
-    this.input = null;
-    this.buffer = NO_BUFFER;
-    this.offset = 0;
-    this.end = 0;
-    this.receiving = RX_NONE;
+    this.input = new SocketInput(context.reactor.pool, port, handle);
     this.paused = false;
     this.processing = false;
     this.peerEnded = false;
@@ -129,7 +122,9 @@ export class Http1Connection implements SocketHandler, TimerHandler, DownstreamS
     this.drainedBytes = 0;
     this.watch = null;
     this.awaitsContinue = false;
+    this.bodyBytesMax = 0;
     this.refused = false;
+    this.resetAtEnd = false;
     this.cleanEnd = false;
   }
 
@@ -141,7 +136,7 @@ export class Http1Connection implements SocketHandler, TimerHandler, DownstreamS
 
   /** True while no request is in progress: at a shutdown it may close at once. */
   get isIdle(): boolean {
-    return this.state === S_IDLE && this.buffer === NO_BUFFER;
+    return this.state === S_IDLE && this.input.buffer === NO_BUFFER;
   }
 
   /** The edge stops: closes now when idle, else after the exchange in progress. */
@@ -163,28 +158,19 @@ export class Http1Connection implements SocketHandler, TimerHandler, DownstreamS
   }
 
   onReceive(_handle: Handle, buffer: BufferId, offset: number, length: number): void {
-    if (this.receiving === RX_ONCE) this.receiving = RX_NONE;
     if (this.state === S_LINGER || this.state === S_CLOSED) {
-      this.context.reactor.pool.release(buffer);
+      this.input.drop(buffer);
       this.drainedBytes += length;
       if (this.state === S_LINGER && this.drainedBytes > LINGER_BYTES_MAX) this.close(false);
       else if (this.state === S_LINGER) this.receive();
       return;
     }
-    if (this.buffer === NO_BUFFER) {
-      this.buffer = buffer;
-      this.offset = offset;
-      this.end = offset + length;
-    } else {
-      if (this.input === null) this.input = new InputQueue(this.context.reactor.pool);
-      this.input.push(buffer, offset, length);
-      if (this.receiving === RX_MULTI && this.input.bytes > INPUT_BYTES_MAX) this.stopReceiving();
-    }
+    this.input.put(buffer, offset, length);
     this.process();
   }
 
   onReceiveEnd(_handle: Handle, errno: number): void {
-    this.receiving = RX_NONE;
+    this.input.ended();
     if (this.state === S_CLOSED) return;
     if (errno < 0) {
       this.gone(E_CLIENT_GONE);
@@ -198,30 +184,11 @@ export class Http1Connection implements SocketHandler, TimerHandler, DownstreamS
   private process(): void {
     if (this.processing) return;
     this.processing = true;
-    while ((this.offset < this.end || this.nextInput()) && this.step());
+    while (this.input.available() && this.step());
     this.processing = false;
     if (this.state === S_CLOSED) return;
-    if (this.peerEnded && this.offset === this.end && (this.input === null || this.input.isEmpty))
-      this.inputEnded();
+    if (this.peerEnded && this.input.isEmpty) this.inputEnded();
     this.receive();
-  }
-
-  /** Releases the buffer that is used up and takes the next. */
-  private nextInput(): boolean {
-    if (this.buffer !== NO_BUFFER) this.context.reactor.pool.release(this.buffer);
-    this.buffer = NO_BUFFER;
-    this.offset = 0;
-    this.end = 0;
-    const input = this.input;
-    if (input === null) return false;
-    if (!input.shift()) {
-      this.input = null;
-      return false;
-    }
-    this.buffer = input.buffer;
-    this.offset = input.offset;
-    this.end = input.offset + input.length;
-    return true;
   }
 
   private step(): boolean {
@@ -238,14 +205,14 @@ export class Http1Connection implements SocketHandler, TimerHandler, DownstreamS
       case S_WAIT:
         return false;
       default:
-        this.offset = this.end;
+        this.input.offset = this.input.end;
         return true;
     }
   }
 
   private beginRequest(): boolean {
     if (this.closeAfter) {
-      this.offset = this.end;
+      this.input.offset = this.input.end;
       return true;
     }
     if (this.requests > 0 && this.port.sendQueuedBytes(this.handle) > PIPELINE_UNSENT_BYTES) return false;
@@ -270,11 +237,11 @@ export class Http1Connection implements SocketHandler, TimerHandler, DownstreamS
     assert(exchange !== null && engine !== null, 'a head without an exchange');
     const bytes = this.context.reactor.pool.bytes;
     if (this.partial !== null) return this.extendHead(exchange, engine, this.partial);
-    const used = engine.parser.parse(exchange.request, bytes, this.offset, this.end);
+    const used = engine.parser.parse(exchange.request, bytes, this.input.offset, this.input.end);
     if (used > 0) {
-      this.offset += used;
-      this.context.reactor.pool.retain(this.buffer);
-      return this.headComplete(this.buffer);
+      this.input.offset += used;
+      this.context.reactor.pool.retain(this.input.buffer);
+      return this.headComplete(this.input.buffer);
     }
     if (used < 0) return this.headFault(used);
     this.keepPartialHead();
@@ -285,26 +252,24 @@ export class Http1Connection implements SocketHandler, TimerHandler, DownstreamS
   private keepPartialHead(): void {
     const reactor = this.context.reactor;
     this.partial = new PartialHead(reactor.pool);
-    this.partial.keep(this.buffer, this.offset, this.end);
-    this.buffer = NO_BUFFER;
-    this.offset = 0;
-    this.end = 0;
+    this.partial.keep(this.input.buffer, this.input.offset, this.input.end);
+    this.input.detach();
     this.deadlineMs = reactor.nowMs + this.context.limits.clientHeaderTimeoutMs;
     this.tick();
   }
 
   private extendHead(exchange: Exchange, engine: ServerEngine, partial: PartialHead): boolean {
-    const taken = partial.append(this.offset, this.end - this.offset, engine.parser);
+    const taken = partial.append(this.input.offset, this.input.end - this.input.offset, engine.parser);
     if (taken < 0) return this.headFault(E_OVERLOAD);
     const bytes = this.context.reactor.pool.bytes;
     const used = engine.parser.parse(exchange.request, bytes, partial.start, partial.end);
     if (used < 0) return this.headFault(used);
     if (used === 0) {
-      this.offset += taken;
+      this.input.offset += taken;
       return true;
     }
     // What was appended beyond the head is read again from where it came.
-    this.offset += taken - (partial.end - (partial.start + used));
+    this.input.offset += taken - (partial.end - (partial.start + used));
     this.partial = null;
     return this.headComplete(partial.take());
   }
@@ -312,7 +277,7 @@ export class Http1Connection implements SocketHandler, TimerHandler, DownstreamS
   private headFault(code: number): boolean {
     const exchange = this.exchange;
     assert(exchange !== null, 'a head without an exchange');
-    this.offset = this.end;
+    this.input.offset = this.input.end;
     this.state = S_WAIT;
     this.closeAfter = true;
     this.refused = true;
@@ -333,11 +298,14 @@ export class Http1Connection implements SocketHandler, TimerHandler, DownstreamS
     } else {
       this.state = S_BODY;
       engine.decoder.start(request.bodyKind, request.contentLength);
+      this.bodyBytesMax = Number.MAX_SAFE_INTEGER;
       if (request.expectContinue) this.awaitsContinue = true;
       this.drainedBytes = 0;
     }
     this.tick();
     exchange.onHead(buffer);
+    if (this.state === S_BODY && request.bodyKind === BODY_STREAM)
+      this.bodyBytesMax = exchange.undeclaredBytesMax;
     // `Content-Length: 0` is content that is complete already.
     if (this.reads && engine.decoder.ended) this.bodyEnd(engine.decoder.trailers);
     return true;
@@ -356,16 +324,20 @@ export class Http1Connection implements SocketHandler, TimerHandler, DownstreamS
     const bytes = this.context.reactor.pool.bytes;
     this.awaitsContinue = false;
     while (!this.paused || this.state === S_DRAIN || decoder.ended) {
-      const event = decoder.decode(bytes, this.offset, this.end);
+      const event = decoder.decode(bytes, this.input.offset, this.input.end);
+      if (decoder.announcedBytes > this.bodyBytesMax) {
+        this.bodyFault(E_BODY_TOO_LARGE);
+        return true;
+      }
       if (event === B_NEED_MORE) {
-        this.offset = this.end;
+        this.input.offset = this.input.end;
         return true;
       }
       if (event === B_DATA) {
-        this.offset += decoder.consumed;
+        this.input.offset += decoder.consumed;
         this.bodyData(decoder.dataOffset, decoder.dataLength);
       } else if (event === B_END) {
-        this.offset += decoder.consumed;
+        this.input.offset += decoder.consumed;
         this.bodyEnd(decoder.trailers);
         return true;
       } else {
@@ -384,8 +356,8 @@ export class Http1Connection implements SocketHandler, TimerHandler, DownstreamS
       return;
     }
     if (this.watch !== null) this.watch.received(this.context.reactor.nowMs, length);
-    this.context.reactor.pool.retain(this.buffer);
-    this.exchange?.onRequestData(this.buffer, offset, length);
+    this.context.reactor.pool.retain(this.input.buffer);
+    this.exchange?.onRequestData(this.input.buffer, offset, length);
   }
 
   private bodyEnd(trailers: FieldSection): void {
@@ -398,7 +370,7 @@ export class Http1Connection implements SocketHandler, TimerHandler, DownstreamS
   }
 
   private bodyFault(code: number): void {
-    this.offset = this.end;
+    this.input.offset = this.input.end;
     if (this.state === S_DRAIN) {
       this.beginLinger();
       return;
@@ -411,12 +383,10 @@ export class Http1Connection implements SocketHandler, TimerHandler, DownstreamS
 
   private readTunnel(): boolean {
     if (this.paused) return false;
-    const buffer = this.buffer;
-    const offset = this.offset;
-    const length = this.end - offset;
-    this.buffer = NO_BUFFER;
-    this.offset = 0;
-    this.end = 0;
+    const buffer = this.input.buffer;
+    const offset = this.input.offset;
+    const length = this.input.end - offset;
+    this.input.detach();
     if (this.watch !== null) this.watch.received(this.context.reactor.nowMs, length);
     this.exchange?.onRequestData(buffer, offset, length);
     return true;
@@ -445,7 +415,7 @@ export class Http1Connection implements SocketHandler, TimerHandler, DownstreamS
         this.exchange?.onRequestEnd(NO_FIELDS);
         return;
       default:
-        if (this.port.sendQueuedBytes(this.handle) === 0) this.close(false);
+        if (!this.resetAtEnd && this.port.sendQueuedBytes(this.handle) === 0) this.close(false);
     }
   }
 
@@ -464,21 +434,9 @@ export class Http1Connection implements SocketHandler, TimerHandler, DownstreamS
 
   /** Sees to it that what the present state waits for can come. */
   private receive(): void {
-    if (this.peerEnded || this.state === S_CLOSED || this.receiving === RX_ONCE) return;
-    const bulk = this.wantsBulk();
-    if (this.receiving === RX_MULTI) {
-      if (!bulk) return;
-      this.stopReceiving();
-    }
-    if (this.paused && this.state !== S_LINGER) return;
-    if (this.state === S_WAIT && (this.offset < this.end || this.input !== null)) return;
-    if (bulk) {
-      this.receiving = RX_ONCE;
-      this.port.receiveOnce(this.handle);
-    } else {
-      this.receiving = RX_MULTI;
-      this.port.receiveStart(this.handle);
-    }
+    if (this.peerEnded || this.state === S_CLOSED || (this.paused && this.state !== S_LINGER)) return;
+    if (this.state === S_WAIT && !this.input.isEmpty) return;
+    this.input.want(this.wantsBulk());
   }
 
   private wantsBulk(): boolean {
@@ -488,15 +446,10 @@ export class Http1Connection implements SocketHandler, TimerHandler, DownstreamS
     return exchange.requestBytes >= BULK_BYTES;
   }
 
-  private stopReceiving(): void {
-    this.receiving = RX_NONE;
-    this.port.receiveStop(this.handle);
-  }
-
   pauseRequest(): void {
     if (this.paused) return;
     this.paused = true;
-    if (this.receiving === RX_MULTI) this.stopReceiving();
+    this.input.stop();
   }
 
   resumeRequest(): void {
@@ -585,14 +538,15 @@ export class Http1Connection implements SocketHandler, TimerHandler, DownstreamS
       return;
     }
     if (tag === TAG_FILE && this.exchange !== null) this.exchange.onFileSent(result);
-    if (!this.wantsWritable && this.state !== S_LINGER && this.offset === this.end) return;
+    if (!this.wantsWritable && this.state !== S_LINGER && this.input.isEmpty) return;
     const queued = this.port.sendQueuedBytes(this.handle);
     if (this.wantsWritable && queued < SEND_LOW_BYTES) {
       this.wantsWritable = false;
       this.exchange?.onWritable();
     }
-    if (this.state === S_LINGER && queued === 0 && (this.peerEnded || this.cleanEnd)) this.close(false);
-    else if (this.state === S_IDLE && this.offset < this.end) this.process();
+    if (this.state === S_LINGER && queued === 0 && !this.resetAtEnd && (this.peerEnded || this.cleanEnd))
+      this.close(false);
+    else if (this.state === S_IDLE && !this.input.isEmpty) this.process();
   }
 
   startTunnel(): void {
@@ -623,8 +577,13 @@ export class Http1Connection implements SocketHandler, TimerHandler, DownstreamS
     this.wantsWritable = false;
     if (this.state === S_CLOSED) return;
     if (this.cutting || this.broken) {
-      if (this.contentUntilClose || this.state === S_TUNNEL || this.broken) this.close(true);
-      else this.beginLinger();
+      if (this.broken) {
+        this.close(true);
+        return;
+      }
+      // Where the connection's end would look like the content's, the client must see a reset instead.
+      this.resetAtEnd = this.contentUntilClose || this.state === S_TUNNEL;
+      this.beginLinger();
       return;
     }
     if (this.closeAfter) this.beginLinger();
@@ -650,18 +609,18 @@ export class Http1Connection implements SocketHandler, TimerHandler, DownstreamS
   /** Sends what is queued, then our end; discards what the client still sends, for a while. */
   private beginLinger(): void {
     if (this.state === S_LINGER || this.state === S_CLOSED) return;
-    this.cleanEnd =
-      (this.state === S_WAIT || this.state === S_IDLE) &&
-      this.offset === this.end &&
-      this.input === null &&
-      !this.refused;
+    this.cleanEnd = (this.state === S_WAIT || this.state === S_IDLE) && this.input.isEmpty && !this.refused;
     this.engine?.out.flush();
     this.releaseEngine();
     this.state = S_LINGER;
-    this.offset = this.end;
-    this.input?.clear();
+    this.input.skip();
     this.drainedBytes = 0;
     const queued = this.port.sendQueuedBytes(this.handle);
+    if (this.resetAtEnd) {
+      this.deadlineMs = this.context.reactor.nowMs + RESET_DELAY_MS;
+      this.context.reactor.timers.arm(this.timer, this.deadlineMs);
+      return;
+    }
     if (queued === 0 && (this.peerEnded || this.cleanEnd)) {
       this.close(false);
       return;
@@ -703,12 +662,7 @@ export class Http1Connection implements SocketHandler, TimerHandler, DownstreamS
       this.context.recycleServerEngine(engine);
     }
     this.releasePartialHead();
-    if (this.buffer !== NO_BUFFER) this.context.reactor.pool.release(this.buffer);
-    this.buffer = NO_BUFFER;
-    this.offset = 0;
-    this.end = 0;
-    this.input?.clear();
-    this.input = null;
+    this.input.clear();
     this.port.close(this.handle, abortive);
   }
 
@@ -736,7 +690,7 @@ export class Http1Connection implements SocketHandler, TimerHandler, DownstreamS
       case S_CLOSED:
         return;
       case S_IDLE:
-        if (this.offset < this.end || this.port.sendQueuedBytes(this.handle) > 0) this.checkStall(nowMs);
+        if (!this.input.isEmpty || this.port.sendQueuedBytes(this.handle) > 0) this.checkStall(nowMs);
         else if (nowMs >= this.deadlineMs) this.beginLinger();
         else this.context.reactor.timers.arm(this.timer, this.deadlineMs);
         break;
@@ -744,7 +698,8 @@ export class Http1Connection implements SocketHandler, TimerHandler, DownstreamS
         if (nowMs >= this.deadlineMs) this.headFaultFromTimer();
         break;
       case S_LINGER:
-        if (nowMs >= this.deadlineMs && this.port.sendQueuedBytes(this.handle) === 0) this.close(false);
+        if (this.resetAtEnd) this.close(true);
+        else if (nowMs >= this.deadlineMs && this.port.sendQueuedBytes(this.handle) === 0) this.close(false);
         else this.checkStall(nowMs);
         break;
       case S_DRAIN:

@@ -33,7 +33,8 @@ export function sendFault(exchange: Exchange, code: number): void {
   if (exchange.retryAfterSecs > 0)
     exchange.addResponseField(F_RETRY_AFTER, '', String(exchange.retryAfterSecs));
   const left = exchange.requestBytesLeft();
-  if (left < 0 || left > DRAIN_BYTES_MAX) exchange.stream?.closeAfterResponse();
+  // After a malformed request nothing is where it should be; other content is drained if it is not much.
+  if (status === 400 || left < 0 || left > DRAIN_BYTES_MAX) exchange.stream?.closeAfterResponse();
   sendText(exchange, `${status} ${reasonPhrase(status)}\n`);
 }
 

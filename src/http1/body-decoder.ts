@@ -177,6 +177,11 @@ export class BodyDecoder {
     return this.state === S_CONTENT ? this.remaining : 0;
   }
 
+  /** Content bytes delivered, and those still to come of what has been declared: the length, or the chunk at hand. */
+  get announcedBytes(): number {
+    return this.dataBytes + this.remaining;
+  }
+
   private takeContent(at: number, end: number, offset: number): number {
     let length = end - at;
     if (this.state === S_CONTENT) {
