@@ -4,17 +4,17 @@
  */
 
 import type { Config, RouteConfig, ServerEntry } from '../config/model.ts';
-import { errnoName, errnoName } from '../sys/errno.ts';
+import { errnoName } from '../sys/errno.ts';
 import type { SocketAddress } from '../sys/sockaddr.ts';
 import type { BackendServer } from './backend-server.ts';
 import type { ClientAddress } from './client-address.ts';
 import type { EdgeContext, EdgeLimits } from './context.ts';
-import { FileRoute, FileRoute } from './file-route.ts';
+import { FileRoute } from './file-route.ts';
 import { ConstantBytes } from './header-rules.ts';
 import { IpList } from './ip-list.ts';
 import { ProxyRoute } from './proxy-route.ts';
 import type { RateLimiter } from './rate-limit.ts';
-import { RedirectRoute, RedirectRoute } from './redirect-responder.ts';
+import { RedirectRoute } from './redirect-responder.ts';
 import { Route, type RouteAction } from './route.ts';
 import { Router } from './router.ts';
 import { GroupServer, UpstreamGroup } from './upstream-group.ts';
@@ -124,7 +124,7 @@ function makeAction(
     case 'File': {
       const files = new FileRoute(context.reactor, action);
       const errno = files.openRoots();
-      if (errno < 0) throw new Error(`${route.name}: ${action.path} can't be opened (${errnoName(errno)})`);
+      if (errno < 0) throw new Error(`${route.name}: can't open ${action.path}: ${errnoName(errno)}`);
       return files;
     }
     case 'Redirect':
