@@ -1,11 +1,9 @@
-/** Drives a load generator against a port: bench/load (the default) or wrk, for a second opinion. */
+/** Drives a load generator against a port: bench/load, or wrk. */
 
 import { join } from 'node:path';
 import { BenchError, Child, LOAD_CORE } from './children.ts';
-import type { Scenario } from './scenarios.ts';
+import type { Generator, Scenario } from './scenarios.ts';
 import { REQUEST_FIELDS, type Workplace } from './systems.ts';
-
-export type Generator = 'load' | 'wrk';
 
 /** How much load: for so many seconds, or so many requests. */
 export type Amount = { readonly seconds: number } | { readonly requests: number };

@@ -135,6 +135,20 @@ export function bars(results: Results): Bar[] {
     ),
     ...ratioBar(
       results,
+      'Proxy 1 KiB × 64 with wrk, CPU, of nginx',
+      'proxy-1k-wrk',
+      ['sallyport', 'nginx'],
+      0.8,
+    ),
+    ...ratioBar(
+      results,
+      'Proxy 1 KiB × 64 with wrk, CPU, of the forwarder',
+      'proxy-1k-wrk',
+      ['sallyport', 'forwarder'],
+      1.25,
+    ),
+    ...ratioBar(
+      results,
       'Proxy 1 KiB × 64 on epoll, CPU, of nginx',
       'proxy-1k',
       ['sallyport-epoll', 'nginx'],

@@ -14,12 +14,12 @@ import { dirname, join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { ensurePrerequisites } from '../tools/prerequisites.ts';
 import { accepts, BenchError, Child, killChildren, LOAD_CORE, PROXY_CORE } from './children.ts';
-import { type Generator, runLoad } from './load-generator.ts';
+import { runLoad } from './load-generator.ts';
 import { FULL_MEMORY, type MemoryPlan, measureMemory, QUICK_MEMORY } from './memory.ts';
 import { coreBusyNs, processorNs, setting, softInterruptThread } from './proc.ts';
 import { markdown } from './report.ts';
 import type { Results } from './results.ts';
-import { SCENARIOS, type Scenario } from './scenarios.ts';
+import { type Generator, SCENARIOS, type Scenario } from './scenarios.ts';
 import {
   checkWork,
   LAUNCHER,
@@ -38,7 +38,7 @@ const USAGE = `usage: npm run bench -- [options]
   --systems A,B      only these: ${SYSTEM_NAMES.join(', ')}
   --rounds N         rounds (3; quick: 2)
   --seconds S        seconds of load for each measurement (1.5; quick: 0.5)
-  --generator NAME   load (ours, default) or wrk
+  --generator wrk    all closed loops with wrk (each for whole seconds)
   --json FILE        where the results go (bench/out/bench.json)
   --port N           first of the ports that are used (24000)
   --no-build         don't build Sallyport first
@@ -51,7 +51,8 @@ interface Plan {
   readonly memory: MemoryPlan | null;
   readonly rounds: number;
   readonly seconds: number;
-  readonly generator: Generator;
+  /** Instead of each scenario's own. */
+  readonly generator: Generator | null;
   readonly json: string;
   readonly build: boolean;
   readonly timeLimitMs: number;
@@ -78,7 +79,7 @@ function readPlan(argv: readonly string[]): Plan {
       systems: { type: 'string' },
       rounds: { type: 'string' },
       seconds: { type: 'string' },
-      generator: { type: 'string', default: 'load' },
+      generator: { type: 'string' },
       json: { type: 'string', default: join(repository, 'bench/out/bench.json') },
       port: { type: 'string', default: '24000' },
       'no-build': { type: 'boolean', default: false },
@@ -92,8 +93,10 @@ function readPlan(argv: readonly string[]): Plan {
   for (const name of systems) {
     if (!SYSTEM_NAMES.includes(name as SystemName)) throw new UsageError(`no system ${name}`);
   }
-  if (values.generator !== 'load' && values.generator !== 'wrk')
+  const { generator } = values;
+  if (generator !== undefined && generator !== 'load' && generator !== 'wrk') {
     throw new UsageError('generator: load or wrk');
+  }
   const memory = only.length === 0 || only.includes('memory');
   return {
     scenarios: SCENARIOS.filter((scenario) => only.length === 0 || only.includes(scenario.name)),
@@ -101,7 +104,7 @@ function readPlan(argv: readonly string[]): Plan {
     memory: memory ? (quick ? QUICK_MEMORY : FULL_MEMORY) : null,
     rounds: positive(values.rounds, quick ? 2 : 3),
     seconds: positive(values.seconds, quick ? 0.5 : 1.5),
-    generator: values.generator,
+    generator: generator ?? null,
     json: values.json,
     build: !values['no-build'],
     timeLimitMs: (quick ? 2 : 12) * 60_000,
@@ -180,7 +183,9 @@ async function measure(plan: Plan, place: Workplace, scenario: Scenario, system:
   const busyBefore = coreBusyNs(PROXY_CORE);
   const before = processorNs(pids);
   const startNs = process.hrtime.bigint();
-  const result = await runLoad(place, plan.generator, scenario, system.port, { seconds: plan.seconds });
+  const result = await runLoad(place, plan.generator ?? scenario.generator, scenario, system.port, {
+    seconds: plan.seconds,
+  });
   const elapsedNs = Number(process.hrtime.bigint() - startNs);
   const used = processorNs(pids) - before;
   const soft = processorNs(softThread) - softBefore;
@@ -256,7 +261,7 @@ async function bench(plan: Plan): Promise<void> {
   const results: Results = {
     date: new Date().toISOString(),
     environment: environment(),
-    generator: plan.generator,
+    generator: plan.generator ?? 'bench/load, but where wrk is named',
     rounds: plan.rounds,
     seconds: plan.seconds,
     samples: [],

@@ -2,6 +2,9 @@
 
 import type { SystemName } from './systems.ts';
 
+/** bench/load, or wrk for a second opinion. */
+export type Generator = 'load' | 'wrk';
+
 /** Who takes part: every proxy, or those that serve files. */
 const PROXIES: readonly SystemName[] = ['sallyport', 'sallyport-epoll', 'nginx', 'haproxy', 'forwarder'];
 const FILE_SERVERS: readonly SystemName[] = ['sallyport', 'sallyport-epoll', 'nginx'];
@@ -19,6 +22,7 @@ export interface Scenario {
   readonly closeEach: boolean;
   /** Requests per second, whatever the system does; 0: as many as it can. */
   readonly rate: number;
+  readonly generator: Generator;
   readonly systems: readonly SystemName[];
 }
 
@@ -26,15 +30,29 @@ const KIB = 1024;
 const MIB = 1024 * KIB;
 
 function proxy(name: string, title: string, path: string, bodyBytes: number, connections: number): Scenario {
-  return { name, title, path, bodyBytes, connections, closeEach: false, rate: 0, systems: PROXIES };
+  return {
+    name,
+    title,
+    path,
+    bodyBytes,
+    connections,
+    closeEach: false,
+    rate: 0,
+    generator: 'load',
+    systems: PROXIES,
+  };
 }
 
 function file(name: string, title: string, path: string, bodyBytes: number, connections: number): Scenario {
-  return { name, title, path, bodyBytes, connections, closeEach: false, rate: 0, systems: FILE_SERVERS };
+  return { ...proxy(name, title, path, bodyBytes, connections), systems: FILE_SERVERS };
 }
 
 export const SCENARIOS: readonly Scenario[] = [
   proxy('proxy-1k', 'Proxy, 1 KiB, 64 connections', '/api/1k', KIB, 64),
+  {
+    ...proxy('proxy-1k-wrk', 'Proxy, 1 KiB, 64 connections, driven by wrk', '/api/1k', KIB, 64),
+    generator: 'wrk',
+  },
   proxy('proxy-1k-512', 'Proxy, 1 KiB, 512 connections', '/api/1k', KIB, 512),
   proxy('proxy-0', 'Proxy, no content, 64 connections', '/api/0', 0, 64),
   proxy('proxy-64k', 'Proxy, 64 KiB, 64 connections', '/api/64k', 64 * KIB, 64),
