@@ -1,5 +1,5 @@
-import { exhaustionRule, kernelBackend } from './kernel-backends.ts';
-import { reactorContract } from './reactor-contract.ts';
+import { kernelContract } from './kernel-backends.ts';
+import { loopRules } from './loop.ts';
 
-reactorContract('epoll', kernelBackend('epoll'));
-exhaustionRule('epoll');
+kernelContract('epoll', 'epoll');
+loopRules('epoll', 'epoll');

@@ -4,26 +4,22 @@ import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
-import { EpollReactor } from '../../src/io/epoll.ts';
-import { DEFAULT_LIMITS, UringReactor } from '../../src/io/uring.ts';
+import { openReactor } from '../../src/io/open.ts';
 import { kernelPairs } from './kernel-pair.ts';
 import type { MakePair } from './pair.ts';
+import { reactorContract } from './reactor-contract.ts';
 
-export function kernelBackend(name: string): MakePair {
-  if (name === 'epoll') return kernelPairs((shape) => new EpollReactor(shape, DEFAULT_LIMITS));
-  assert.ok(name === 'io_uring');
-  return kernelPairs((shape) => {
-    const reactor = UringReactor.create(shape, DEFAULT_LIMITS);
-    assert.ok(typeof reactor !== 'number', `io_uring is not to be had here: ${reactor}`);
-    return reactor;
-  });
+/** `backend` as SALLYPORT_IO names it. Where it can't be had, the first test says so. */
+export function kernelBackend(backend: string): MakePair {
+  return kernelPairs((shape) => openReactor({ shape, backend }).reactor);
 }
 
-/** The exhaustion rule as a test, in a child process with 100 descriptors. */
-export function exhaustionRule(name: string): void {
+/** Everything that a backend on a kernel is held to. */
+export function kernelContract(name: string, backend: string): void {
+  reactorContract(name, kernelBackend(backend));
   test(`${name}: out of descriptors, accepting pauses, says so, and recovers`, () => {
     const script = fileURLToPath(new URL('run-exhaustion.ts', import.meta.url));
-    const shell = `ulimit -n 100; exec "${process.execPath}" "${script}" "${name}"`;
+    const shell = `ulimit -n 100; exec "${process.execPath}" "${script}" "${backend}"`;
     const { status, stdout, stderr } = spawnSync('sh', ['-c', shell], { encoding: 'utf8', timeout: 60_000 });
     assert.equal(status, 0, stderr);
     assert.equal(stdout, 'ran out and recovered\n');

@@ -1,5 +1,5 @@
-import { exhaustionRule, kernelBackend } from './kernel-backends.ts';
-import { reactorContract } from './reactor-contract.ts';
+import { kernelContract } from './kernel-backends.ts';
+import { loopRules } from './loop.ts';
 
-reactorContract('io_uring', kernelBackend('io_uring'));
-exhaustionRule('io_uring');
+kernelContract('io_uring', 'uring');
+loopRules('io_uring', 'uring');

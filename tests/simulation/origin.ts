@@ -207,7 +207,7 @@ class OriginConnection implements ScriptOwner, MessageOwner {
     const steps: Step[] = [];
     if (behaviour === 'never-answers' || behaviour === 'stops-in-content') return steps;
     // After content that ends with the connection they would be content.
-    if (plan.response.framing !== 'until-close' || !hasContent(plan)) {
+    if (behaviour === 'answers' && (plan.response.framing !== 'until-close' || !hasContent(plan))) {
       if (afterwards === 'says-more') steps.push(this.lie({ kind: 'bytes', bytes: Buffer.from('more') }));
       if (afterwards === 'answers-twice') steps.push(this.lie(unasked(this.number)));
     }

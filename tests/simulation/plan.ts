@@ -329,6 +329,8 @@ function addPlanned(right: Set<Outcome>, behaviour: Behaviour): void {
     case 'no-last-chunk':
     case 'stops-in-content':
       right.add('cut');
+      // Nothing of the response was on its way yet.
+      right.add('none');
       right.add(502);
       break;
   }
