@@ -41,8 +41,9 @@ export class FileRoute implements RouteAction {
     this.reactor = reactor;
     this.isDirectory = action.isDirectory;
     this.index = Buffer.from(action.isDirectory ? action.index : basename(action.path), 'utf8');
-    this.table = new FileTable(reactor.pool);
-    this.memory = action.mode === 'memory' ? MemoryBudget.of(reactor.pool) : null;
+    const budget = MemoryBudget.of(reactor.pool);
+    this.table = new FileTable(reactor.pool, budget);
+    this.memory = action.mode === 'memory' ? budget : null;
     this.root = NO_ROOT;
     this.rootPath = action.isDirectory ? action.path : dirname(action.path);
     this.rootCheckedMs = 0;

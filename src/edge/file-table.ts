@@ -21,9 +21,9 @@ import {
   type FieldSection,
 } from '../http/fields.ts';
 import { type MediaType, mediaTypeOf, OCTET_STREAM } from '../http/media-types.ts';
-import { type BufferId, type BufferPool, NO_BUFFER, SMALL, SMALL_BYTES } from '../io/buffer-pool.ts';
+import { type BufferId, type BufferPool, NO_BUFFER, SMALL_BYTES } from '../io/buffer-pool.ts';
 import type { FileHandle, Reactor } from '../io/reactor.ts';
-import type { MemoryContent } from './memory-files.ts';
+import type { MemoryBudget, MemoryContent } from './memory-files.ts';
 
 const WAYS = 4;
 const SETS = 256;
@@ -173,15 +173,20 @@ export class FileTable {
   private readonly pool: BufferPool;
   private readonly entries: (FileEntry | null)[];
   private readonly held: BufferId[];
+  private readonly budget: MemoryBudget;
   private slotAt: number;
   private slotsLeft: number;
+  /** Stands for one file after another where there is no memory to remember more. */
+  private spare: FileEntry | null;
 
-  constructor(pool: BufferPool) {
+  constructor(pool: BufferPool, budget: MemoryBudget) {
     this.pool = pool;
+    this.budget = budget;
     this.entries = new Array<FileEntry | null>(ENTRIES_MAX).fill(null);
     this.held = [];
     this.slotAt = 0;
     this.slotsLeft = 0;
+    this.spare = null;
   }
 
   /** The entry of a path that is served in this coding, whatever file it stands for; or null. */
@@ -237,8 +242,13 @@ export class FileTable {
     return entry;
   }
 
-  /** A free place of the set, or its entry that was used longest ago. Null: no memory for its lines. */
+  /** A free place of the set, its entry that was used longest ago, or the spare. Null: no memory for its lines. */
   private placeFor(hash: number): FileEntry | null {
+    if (this.spare === null) {
+      const lines = this.takeLines();
+      if (lines < 0) return null;
+      this.spare = new FileEntry(lines);
+    }
     const set = (hash & (SETS - 1)) * WAYS;
     let oldest: FileEntry | null = null;
     for (let way = 0; way < WAYS; way++) {
@@ -246,7 +256,7 @@ export class FileTable {
       if (entry === null) {
         const lines = this.takeLines();
         // Without memory for one more, one that is there makes room.
-        if (lines < 0) return oldest;
+        if (lines < 0) return oldest ?? this.spare;
         const made = new FileEntry(lines);
         this.entries[set + way] = made;
         return made;
@@ -258,7 +268,7 @@ export class FileTable {
 
   private takeLines(): number {
     if (this.slotsLeft === 0) {
-      const id = this.pool.acquire(SMALL);
+      const id = this.budget.takeSmall();
       if (id === NO_BUFFER) return -1;
       this.held.push(id);
       this.slotAt = this.pool.offsetOf(id);
@@ -274,7 +284,9 @@ export class FileTable {
   release(): void {
     for (const entry of this.entries) entry?.dropContent();
     this.entries.fill(null);
-    for (const id of this.held.splice(0)) this.pool.release(id);
+    this.spare?.dropContent();
+    this.spare = null;
+    for (const id of this.held.splice(0)) this.budget.giveSmall(id);
     this.slotsLeft = 0;
   }
 }

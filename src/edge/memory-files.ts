@@ -1,7 +1,7 @@
 /**
- * Contents of files that are kept in the arena (mode `memory`), so that they are sent without a system call
- * for the file. Bounded: a file of at most MEMORY_FILE_BYTES_MAX, and of each size class of the arena at most
- * a quarter for all routes together; beyond that a file is sent as in mode `sendfile`.
+ * What file routes keep in the arena: contents of files (mode `memory`), so that they are sent without a
+ * system call for the file, and lines of heads. Bounded: a file of at most MEMORY_FILE_BYTES_MAX, and of each
+ * size class at most a quarter for all routes together; beyond that a file is sent as in mode `sendfile`.
  */
 
 import {
@@ -19,12 +19,12 @@ import {
 
 /** Larger files are not kept: they are what the page cache and sendfile are for. Our own choice. */
 export const MEMORY_FILE_BYTES_MAX = 1 << 20;
-/** Part of the arena that contents may take: a quarter. */
+/** Part of the arena that may be kept: a quarter. */
 const SHARE_SHIFT = 2;
 /** References to one buffer, of the 65,535 that the pool counts, above which a content isn't sent from memory. */
 const REFERENCES_MAX = 50000;
 
-/** What the contents of all routes of one arena hold. */
+/** How much of an arena all file routes together keep. */
 export class MemoryBudget {
   private readonly pool: BufferPool;
   private readonly used: Int32Array;
@@ -65,6 +65,19 @@ export class MemoryBudget {
     }
     this.used[sizeClass] += count;
     return new MemoryContent(this, sizeClass, unit, size, buffers);
+  }
+
+  /** A small buffer to keep; NO_BUFFER where the bound is reached. */
+  takeSmall(): BufferId {
+    if (this.used[SMALL] >= this.most[SMALL]) return NO_BUFFER;
+    const id = this.pool.acquire(SMALL);
+    if (id !== NO_BUFFER) this.used[SMALL]++;
+    return id;
+  }
+
+  giveSmall(id: BufferId): void {
+    this.pool.release(id);
+    this.used[SMALL]--;
   }
 
   /** The last user of a content has gone. What is being sent still holds its buffers. */
