@@ -73,6 +73,9 @@ export const DEFAULT_LIMITS: ReactorLimits = {
   segmentsMax: 131072,
 };
 
+/** How soon a step of the wall clock is noticed. */
+const WALL_CHECK_INTERVAL_MS = 500;
+
 export abstract class KernelReactor<S extends SocketSlot> implements Reactor, DeferredReceiver {
   abstract readonly name: 'io_uring' | 'epoll';
   readonly pool: BufferPool;
@@ -95,6 +98,9 @@ export abstract class KernelReactor<S extends SocketSlot> implements Reactor, De
   /** Node's event loop has work; what `turn` returns. */
   protected nodeHasWork: boolean;
   protected destroying: boolean;
+  /** What turns `nowMs` into wall-clock time, and when it is looked at again. */
+  private wallOffsetMs: number;
+  private wallCheckMs: number;
   private readonly makeSocket: () => S;
   /** Kernel forms of addresses that are connected to. */
   private readonly encoded: WeakMap<SocketAddress, Uint8Array>;
@@ -104,6 +110,8 @@ export abstract class KernelReactor<S extends SocketSlot> implements Reactor, De
     this.pool = new BufferPool(arena.buffer, arena.address, shape);
     this.nowMs = Math.floor(performance.now());
     this.wallMs = Date.now();
+    this.wallOffsetMs = this.wallMs - this.nowMs;
+    this.wallCheckMs = this.nowMs + WALL_CHECK_INTERVAL_MS;
     this.timers = new TimerWheel(this.nowMs);
     this.counters = {
       turns: 0,
@@ -271,15 +279,23 @@ export abstract class KernelReactor<S extends SocketSlot> implements Reactor, De
 
   // For the backends.
 
+  /** Reads the clock: once a turn, when the wait is over. */
   protected updateClock(): void {
-    this.nowMs = Math.floor(performance.now());
-    this.wallMs = Date.now();
+    const nowMs = Math.floor(performance.now());
+    this.nowMs = nowMs;
+    if (nowMs >= this.wallCheckMs) {
+      this.wallOffsetMs = Date.now() - nowMs;
+      this.wallCheckMs = nowMs + WALL_CHECK_INTERVAL_MS;
+    }
+    this.wallMs = nowMs + this.wallOffsetMs;
   }
 
-  /** How long the turn may wait: not at all when there is work, not beyond the next timer. */
+  /**
+   * How long from `nowMs` the turn may wait: not at all when there is work, not beyond the next timer. What
+   * the handlers took since the clock was read is in it, for the wait ends at a point in time.
+   */
   protected waitMs(waitMsMax: number): number {
     if (waitMsMax <= 0 || !this.deferred.isEmpty || this.dirtyCount !== 0) return 0;
-    this.nowMs = Math.floor(performance.now());
     return this.timers.waitMs(this.nowMs, waitMsMax);
   }
 

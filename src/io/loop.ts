@@ -12,6 +12,8 @@ import type { Reactor } from './reactor.ts';
 const SHIFT_MS = 4;
 /** The same when nothing happens. */
 const IDLE_WAIT_MS = 100;
+/** A wait counts from the reactor's clock, which is coarse and was read before: by this much it may seem shorter. */
+const CLOCK_SLACK_MS = 2;
 /** The longest interval that setInterval takes; it never comes round. */
 const KEEP_ALIVE_MS = 0x7fffffff;
 
@@ -62,24 +64,27 @@ class ReactorLoop implements RunningReactor {
    * at all, the next one for SHIFT_MS at most, and only when nothing happens in that one the loop is idle.
    */
   private runShift(): void {
+    const { reactor } = this;
+    const timerMs = this.nodeTimers.dueInMs();
     const startMs = performance.now();
     let waitMs = this.firstWaitMs;
+    if (timerMs >= 0) waitMs = Math.min(waitMs, timerMs);
     let nextWaitMs = SHIFT_MS;
-    let spentMs = 0;
     for (let turns = 1; !this.stopped; turns++) {
-      const timerMs = this.nodeTimers.dueInMs();
-      if (timerMs >= 0) waitMs = Math.max(0, Math.min(waitMs, Math.ceil(timerMs - spentMs)));
-      const nodeHasWork = this.reactor.turn(waitMs);
-      spentMs = performance.now() - startMs;
+      const nodeHasWork = reactor.turn(waitMs);
+      // The reactor's clock is whole milliseconds, read after the wait.
+      const spentMs = Math.max(0, reactor.nowMs - startMs);
       if (nodeHasWork || (timerMs >= 0 && spentMs >= timerMs)) {
         nextWaitMs = 0;
         break;
       }
-      if (spentMs >= SHIFT_MS || this.firstWaitMs === 0) {
-        if (turns === 1 && waitMs >= SHIFT_MS && spentMs >= waitMs) nextWaitMs = IDLE_WAIT_MS;
+      if (turns === 1 && waitMs >= SHIFT_MS && spentMs >= waitMs - CLOCK_SLACK_MS) {
+        nextWaitMs = IDLE_WAIT_MS;
         break;
       }
+      if (spentMs >= SHIFT_MS || this.firstWaitMs === 0) break;
       waitMs = Math.ceil(SHIFT_MS - spentMs);
+      if (timerMs >= 0) waitMs = Math.min(waitMs, Math.ceil(timerMs - spentMs));
     }
     this.firstWaitMs = nextWaitMs;
     if (!this.stopped) setImmediate(this.shift);

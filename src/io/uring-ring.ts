@@ -11,15 +11,13 @@
  */
 
 import { assert } from '../base/assert.ts';
-import { EAGAIN, EBUSY, EINTR, EINVAL, ETIME } from '../sys/errno.ts';
+import { EAGAIN, EBUSY, EINTR, EINVAL } from '../sys/errno.ts';
 import {
   IORING_ASYNC_CANCEL_ALL,
   IORING_ASYNC_CANCEL_ANY,
-  IORING_ENTER_EXT_ARG,
   IORING_ENTER_GETEVENTS,
   IORING_ENTER_REGISTERED_RING,
   IORING_FEAT_CQE_SKIP,
-  IORING_FEAT_EXT_ARG,
   IORING_FEAT_FAST_POLL,
   IORING_FEAT_NODROP,
   IORING_FEAT_SINGLE_MMAP,
@@ -27,13 +25,18 @@ import {
   IORING_OFF_SQ_RING,
   IORING_OFF_SQES,
   IORING_OP_ASYNC_CANCEL,
+  IORING_OP_TIMEOUT,
+  IORING_OP_TIMEOUT_REMOVE,
   IORING_REGISTER_RING_FDS,
   IORING_SETUP_CQSIZE,
   IORING_SETUP_DEFER_TASKRUN,
   IORING_SETUP_NO_SQARRAY,
   IORING_SETUP_SINGLE_ISSUER,
   IORING_SETUP_SUBMIT_ALL,
+  IORING_TIMEOUT_ABS,
+  IORING_TIMEOUT_UPDATE,
   IORING_UNREGISTER_RING_FDS,
+  IOSQE_CQE_SKIP_SUCCESS,
   PARAMS_BYTES,
   PARAMS_CQ_CQES,
   PARAMS_CQ_ENTRIES,
@@ -57,11 +60,12 @@ const NEEDED_FEATURES =
   IORING_FEAT_NODROP |
   IORING_FEAT_SUBMIT_STABLE |
   IORING_FEAT_FAST_POLL |
-  IORING_FEAT_EXT_ARG |
   IORING_FEAT_CQE_SKIP;
 
-// The argument page: io_uring_getevents_arg, its timespec, and what registrations need.
-const ARG = 0;
+/** Added to wake-up times, so that the clock has surely reached them. */
+const WAKE_MARGIN_MS = 0.02;
+
+// The argument page: a timespec, and what registrations need.
 const TIMESPEC = 32;
 const REGISTER = 64;
 const PARAMS = 128;
@@ -94,6 +98,11 @@ export class UringRing {
   /** Entries handed out, and entries that the kernel has taken; both wrap as 32-bit integers. */
   private tail: number;
   private submitted: number;
+  /** When the armed timeout fires, on the clock of performance.now; infinite when none is armed. */
+  private wakeMs: number;
+  private readonly monotonicOffsetMs: number;
+  private readonly wakeKind: number;
+  private readonly ignoredKind: number;
 
   private constructor(
     fd: number,
@@ -101,6 +110,8 @@ export class UringRing {
     queues: MappedMemory,
     entries: MappedMemory,
     argument: MappedMemory,
+    wakeKind: number,
+    ignoredKind: number,
   ) {
     this.fd = fd;
     this.queues = queues;
@@ -127,17 +138,25 @@ export class UringRing {
     const registered = this.registerRingDescriptor();
     this.enterFd = registered >= 0 ? registered : fd;
     this.enterFlags = registered >= 0 ? IORING_ENTER_REGISTERED_RING : 0;
-    // Fixed parts of io_uring_getevents_arg: no signal mask, the timespec's address.
-    argument.words[(ARG >> 2) + 4] = (argument.low + TIMESPEC) | 0;
-    argument.words[(ARG >> 2) + 5] = argument.high;
+    this.monotonicOffsetMs = measureMonotonicOffset() + WAKE_MARGIN_MS;
+    this.wakeMs = Number.POSITIVE_INFINITY;
+    this.wakeKind = wakeKind;
+    this.ignoredKind = ignoredKind;
   }
 
   /**
-   * Creates a ring with room for `sqEntries` submissions and `cqEntries` completions, powers of two.
+   * Creates a ring with room for `sqEntries` submissions and `cqEntries` completions, powers of two. The
+   * completions of its own operations bear these kinds in word 1 of user_data: the timeout of `wakeAt`, and
+   * what is to be ignored.
    * Returns the ring, or -errno: EPERM or ENOSYS where io_uring is forbidden or missing, EINVAL where the
    * kernel is too old (before 6.1).
    */
-  static create(sqEntries: number, cqEntries: number): UringRing | number {
+  static create(
+    sqEntries: number,
+    cqEntries: number,
+    wakeKind: number,
+    ignoredKind: number,
+  ): UringRing | number {
     const argument = mapPrivate(ARGUMENT_BYTES);
     const flags =
       IORING_SETUP_CQSIZE | IORING_SETUP_SUBMIT_ALL | IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN;
@@ -156,7 +175,7 @@ export class UringRing {
     const queues = mapShared(fd, IORING_OFF_SQ_RING, ringBytes);
     const entries = mapShared(fd, IORING_OFF_SQES, params.getUint32(PARAMS_SQ_ENTRIES, true) * 64);
     if (missing === 0 && queues !== undefined && entries !== undefined) {
-      return new UringRing(fd, params, queues, entries, argument);
+      return new UringRing(fd, params, queues, entries, argument, wakeKind, ignoredKind);
     }
     queues?.unmap();
     entries?.unmap();
@@ -214,41 +233,65 @@ export class UringRing {
   }
 
   /**
-   * Submits all that is queued and waits until a completion is there, at most `waitMs` milliseconds
-   * (0: doesn't wait). Completions that are due are posted in any case.
+   * Submits all that is queued and waits until `completionsMin` completions are there (0: doesn't wait).
+   * Completions that are due are posted in any case. There is no time limit but `wakeAt`.
    */
-  enter(waitMs: number): void {
-    const words = this.argument.words;
+  enter(completionsMin: number): void {
     this.publish();
     this.enters++;
-    if (waitMs <= 0) {
-      this.taken(
-        io_uring_enter(
-          SYS_io_uring_enter,
-          this.enterFd,
-          (this.tail - this.submitted) | 0,
-          0,
-          this.enterFlags | IORING_ENTER_GETEVENTS,
-          0,
-          0,
-        ),
-      );
-      return;
-    }
-    const seconds = (waitMs / 1000) | 0;
-    words[TIMESPEC >> 2] = seconds;
-    words[(TIMESPEC >> 2) + 2] = (waitMs - seconds * 1000) * 1000000;
     this.taken(
       io_uring_enter(
         SYS_io_uring_enter,
         this.enterFd,
         (this.tail - this.submitted) | 0,
-        1,
-        this.enterFlags | IORING_ENTER_GETEVENTS | IORING_ENTER_EXT_ARG,
-        this.argument.address + ARG,
-        24,
+        completionsMin,
+        this.enterFlags | IORING_ENTER_GETEVENTS,
+        0,
+        0,
       ),
     );
+  }
+
+  /**
+   * Makes a wait end at `timeMs` (of performance.now) or before: one timeout stays in the kernel, which is moved
+   * only when it would come too late. A time limit of each wait would program the timer hardware each
+   * time, which costs a microsecond, more on virtual machines. Its completion must be told to `onWake`.
+   */
+  wakeAt(timeMs: number): void {
+    if (this.wakeMs <= timeMs) return;
+    const index = this.nextSqe();
+    const { sqes, argument } = this;
+    const monotonicNs = (timeMs + this.monotonicOffsetMs) * 1e6;
+    const seconds = Math.floor(monotonicNs / 1e9);
+    argument.words[TIMESPEC >> 2] = seconds;
+    argument.words[(TIMESPEC >> 2) + 2] = monotonicNs - seconds * 1e9;
+    const address = (argument.low + TIMESPEC) | 0;
+    sqes[index + 1] = -1;
+    if (this.wakeMs === Number.POSITIVE_INFINITY) {
+      sqes[index] = IORING_OP_TIMEOUT;
+      sqes[index + 4] = address;
+      sqes[index + 5] = argument.high;
+      sqes[index + 6] = 1;
+      sqes[index + 7] = IORING_TIMEOUT_ABS;
+      sqes[index + 8] = 0;
+      sqes[index + 9] = this.wakeKind;
+    } else {
+      // Fails when the timeout has fired meanwhile, and then the wait ends as well.
+      sqes[index] = IORING_OP_TIMEOUT_REMOVE | (IOSQE_CQE_SKIP_SUCCESS << 8);
+      sqes[index + 2] = address;
+      sqes[index + 3] = argument.high;
+      sqes[index + 4] = 0;
+      sqes[index + 5] = this.wakeKind;
+      sqes[index + 7] = IORING_TIMEOUT_ABS | IORING_TIMEOUT_UPDATE;
+      sqes[index + 8] = 0;
+      sqes[index + 9] = this.ignoredKind;
+    }
+    this.wakeMs = timeMs;
+  }
+
+  /** The timeout of `wakeAt` has fired. */
+  onWake(): void {
+    this.wakeMs = Number.POSITIVE_INFINITY;
   }
 
   /** Position of the first completion that was not consumed. */
@@ -274,14 +317,14 @@ export class UringRing {
     );
   }
 
-  /** Cancels all that is in flight, so that the kernel writes no memory any more. `kind` is word 1 of user_data. */
-  cancelAll(kind: number): void {
+  /** Cancels all that is in flight, so that the kernel writes no memory any more. */
+  cancelAll(): void {
     const index = this.nextSqe();
     this.sqes[index] = IORING_OP_ASYNC_CANCEL;
     this.sqes[index + 1] = -1;
     this.sqes[index + 7] = IORING_ASYNC_CANCEL_ALL | IORING_ASYNC_CANCEL_ANY;
     this.sqes[index + 8] = 0;
-    this.sqes[index + 9] = kind;
+    this.sqes[index + 9] = this.ignoredKind;
     this.enter(0);
     this.enter(0);
   }
@@ -308,9 +351,9 @@ export class UringRing {
       return;
     }
     const errno = -negated(result);
-    // Interrupted, timed out, or short of memory for a moment: what was not taken goes with the next call.
+    // Interrupted, or short of memory for a moment: what was not taken goes with the next call.
     assert(
-      errno === EINTR || errno === ETIME || errno === EAGAIN || errno === EBUSY,
+      errno === EINTR || errno === EAGAIN || errno === EBUSY,
       `io_uring_enter failed with errno ${errno}`,
     );
   }
@@ -321,6 +364,19 @@ export class UringRing {
     const result = this.register(IORING_REGISTER_RING_FDS, [-1, 0, this.fd, 0]);
     return result === 1 ? this.argument.words[REGISTER >> 2] : -EINVAL;
   }
+}
+
+/**
+ * Milliseconds from performance.now to CLOCK_MONOTONIC. The two are read one after the other, and whatever
+ * comes between (the first reading may take milliseconds) makes the difference seem smaller.
+ */
+function measureMonotonicOffset(): number {
+  let offsetMs = Number.NEGATIVE_INFINITY;
+  for (let reading = 0; reading < 16; reading++) {
+    const monotonicMs = Number(process.hrtime.bigint()) / 1e6;
+    offsetMs = Math.max(offsetMs, monotonicMs - performance.now());
+  }
+  return offsetMs;
 }
 
 function setUp(argument: MappedMemory, sqEntries: number, cqEntries: number, flags: number): number {

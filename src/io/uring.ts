@@ -79,6 +79,7 @@ const WRITABLE = 7;
 const CANCEL = 8;
 const NODE_LOOP = 9;
 const FILE_OPERATION = 10;
+const WAKE = 11;
 
 /** Submissions that fit before the kernel is entered early, and completions that fit before it spills. */
 const SQ_ENTRIES = 4096;
@@ -128,7 +129,7 @@ export class UringReactor extends KernelReactor<UringSocket> {
 
   /** Returns the reactor, or -errno where the kernel has no io_uring as it is needed here. */
   static create(shape: PoolShape, limits: ReactorLimits): UringReactor | number {
-    const ring = UringRing.create(SQ_ENTRIES, CQ_ENTRIES);
+    const ring = UringRing.create(SQ_ENTRIES, CQ_ENTRIES, WAKE, CANCEL);
     return typeof ring === 'number' ? ring : new UringReactor(ring, shape, limits);
   }
 
@@ -208,7 +209,9 @@ export class UringReactor extends KernelReactor<UringSocket> {
   turn(waitMsMax: number): boolean {
     this.nodeHasWork = false;
     this.flush();
-    this.ring.enter(this.waitMs(waitMsMax));
+    const waitMs = this.waitMs(waitMsMax);
+    if (waitMs > 0) this.ring.wakeAt(this.nowMs + waitMs);
+    this.ring.enter(waitMs > 0 ? 1 : 0);
     if (this.ring.isDrained()) this.argumentUsed = 0;
     this.updateClock();
     this.counters.turns++;
@@ -226,10 +229,12 @@ export class UringReactor extends KernelReactor<UringSocket> {
       if (socket.handle !== 0 && !socket.closing) this.startClose(socket);
     }
     for (let attempt = 0; attempt < DESTROY_ATTEMPTS && this.slots.used > 0; attempt++) {
-      this.ring.enter(attempt === 0 ? 0 : 1);
+      this.nowMs = Math.floor(performance.now());
+      this.ring.wakeAt(this.nowMs + 1);
+      this.ring.enter(1);
       this.deliverCompletions();
     }
-    this.ring.cancelAll(CANCEL);
+    this.ring.cancelAll();
     this.deliverCompletions();
     this.ring.destroy();
     this.medium.destroy();
@@ -524,6 +529,7 @@ export class UringReactor extends KernelReactor<UringSocket> {
 
   private onOther(operation: number, kind: number, result: number, flags: number): void {
     if (kind === NODE_LOOP) this.onNodeLoop(flags);
+    else if (kind === WAKE) this.ring.onWake();
     else if (kind === FILE_OPERATION) {
       if (this.destroying) this.files.abandon(operation, result);
       else this.files.finish(operation, result);

@@ -22,7 +22,6 @@ export const IORING_FEAT_SINGLE_MMAP = 1 << 0;
 export const IORING_FEAT_NODROP = 1 << 1;
 export const IORING_FEAT_SUBMIT_STABLE = 1 << 2;
 export const IORING_FEAT_FAST_POLL = 1 << 5;
-export const IORING_FEAT_EXT_ARG = 1 << 8;
 export const IORING_FEAT_CQE_SKIP = 1 << 11;
 
 export const IORING_OFF_SQ_RING = 0;
@@ -43,11 +42,7 @@ export const PARAMS_CQ_TAIL = 84;
 export const PARAMS_CQ_CQES = 100;
 
 export const IORING_ENTER_GETEVENTS = 1 << 0;
-export const IORING_ENTER_EXT_ARG = 1 << 3;
 export const IORING_ENTER_REGISTERED_RING = 1 << 4;
-
-/** struct io_uring_getevents_arg: signal mask u64, its size u32, padding u32, timespec's address u64. */
-export const GETEVENTS_ARG_BYTES = 24;
 
 export const IORING_REGISTER_RING_FDS = 20;
 export const IORING_UNREGISTER_RING_FDS = 21;
@@ -58,6 +53,8 @@ export const IOSQE_CQE_SKIP_SUCCESS = 1 << 6;
 
 export const IORING_OP_POLL_ADD = 6;
 export const IORING_OP_SENDMSG = 9;
+export const IORING_OP_TIMEOUT = 11;
+export const IORING_OP_TIMEOUT_REMOVE = 12;
 export const IORING_OP_ACCEPT = 13;
 export const IORING_OP_ASYNC_CANCEL = 14;
 export const IORING_OP_CONNECT = 16;
@@ -73,6 +70,9 @@ export const IORING_RECV_MULTISHOT = 1 << 1;
 /** Flags in the operation flags of a cancellation: all that match, whatever it is. */
 export const IORING_ASYNC_CANCEL_ALL = 1 << 0;
 export const IORING_ASYNC_CANCEL_ANY = 1 << 2;
+/** Flags in the operation flags of a timeout: the time is absolute; the timeout with this user_data is moved. */
+export const IORING_TIMEOUT_ABS = 1 << 0;
+export const IORING_TIMEOUT_UPDATE = 1 << 1;
 /** Flag in the length of a poll. */
 export const IORING_POLL_ADD_MULTI = 1 << 0;
 
