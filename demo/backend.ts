@@ -1,6 +1,7 @@
 /**
  * The demo's application: plain Node.js on a Unix socket, as anything behind the edge may be. Started by
- * main.ts with the socket's path, and ends when main.ts does.
+ * main.ts with the socket's path. It ends when main.ts does, and stops the server then, of which main.ts has
+ * told it: even a main.ts that was killed leaves nothing behind.
  */
 
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
@@ -28,7 +29,7 @@ function clock(response: ServerResponse): void {
   response.on('close', () => clearInterval(timer));
 }
 
-const server = createServer((request, response) => {
+const application = createServer((request, response) => {
   const path = (request.url ?? '/').split('?')[0];
   if (path === '/clock') clock(response);
   else if (path === '/echo') request.pipe(response);
@@ -38,5 +39,12 @@ const server = createServer((request, response) => {
 // A Ctrl-C reaches every process of the terminal; the edge may still have requests to finish here.
 process.on('SIGINT', () => {});
 process.on('SIGTERM', () => {});
-process.on('disconnect', () => process.exit(0));
-server.listen(process.argv[2], () => process.send?.('ready'));
+let server = 0;
+process.on('message', (pid: number) => {
+  server = pid;
+});
+process.on('disconnect', () => {
+  if (server !== 0) process.kill(server, 'SIGTERM');
+  process.exit(0);
+});
+application.listen(process.argv[2], () => process.send?.('ready'));

@@ -94,6 +94,8 @@ async function run(folder: string): Promise<number> {
     template.replaceAll(/\{(port|site|backend)\}/g, (_, name: string) => values[name]),
   );
 
+  // Another program there would answer in the server's place; the server will say that the port is taken.
+  const willListen = await isFree(port);
   const backend = await startBackend(socket);
   // In a process group of its own, so that a Ctrl-C comes once, from here.
   const edge = spawn(LAUNCHER, ['serve', '-c', configPath], { stdio: 'inherit', detached: true });
@@ -104,6 +106,7 @@ async function run(folder: string): Promise<number> {
     });
     edge.once('exit', (code) => resolve(code ?? 1));
   });
+  if (edge.pid !== undefined) backend.send(edge.pid);
   const stop = (): void => {
     edge.kill('SIGTERM');
   };
@@ -111,9 +114,10 @@ async function run(folder: string): Promise<number> {
   const parent = process.ppid;
   const watch = setInterval(() => process.ppid !== parent && stop(), PARENT_POLL_MS);
 
-  if (await untilAccepting(port, edge)) console.log(whatToTry(port, configPath));
+  if (willListen && (await untilAccepting(port, edge))) console.log(whatToTry(port, configPath));
   const code = await ended;
   clearInterval(watch);
+  backend.send(0);
   backend.disconnect();
   return code;
 }
