@@ -15,6 +15,7 @@
  */
 
 import { assert } from '../base/assert.ts';
+import { createTimer, measureMonotonicOffset, setTimer } from '../sys/clock.ts';
 import { EPOLLERR, EPOLLET, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLRDHUP, EpollSet } from '../sys/epoll.ts';
 import { EAGAIN, EINPROGRESS, EINTR, EINVAL, EIO, ENOBUFS, EOPNOTSUPP } from '../sys/errno.ts';
 import { DOT_ADDRESS, openBeneath, readCached } from '../sys/file.ts';
@@ -39,6 +40,8 @@ import { NO_HANDLER, NO_SEGMENT, NOTHING, ONCE } from './socket-slot.ts';
 
 /** What an event's data says for the descriptor of Node's loop; no handle is 0. */
 const NODE_LOOP = 0;
+/** And for the timer that ends waits; handles begin far above. */
+const WAKE = 1;
 
 /** Fairness within a turn: connections accepted from one listener, buffers read from and bytes written to one socket. */
 const ACCEPTS_PER_TURN = 64;
@@ -53,6 +56,10 @@ const WATCH_READS = EPOLLIN | EPOLLRDHUP | EPOLLET;
 export class EpollReactor extends KernelReactor<EpollSocket> {
   readonly name = 'epoll';
   private readonly set: EpollSet;
+  private readonly timer: number;
+  /** When the timer fires, on the clock of performance.now; infinite when it is not armed. */
+  private wakeMs: number;
+  private readonly monotonicOffsetMs: number;
   /** Sockets that are readable and wanted. */
   private ready: EpollSocket[];
   private readyNext: EpollSocket[];
@@ -71,8 +78,13 @@ export class EpollReactor extends KernelReactor<EpollSocket> {
     this.ready = [];
     this.readyNext = [];
     this.argument = mapPrivate(4096);
-    const result = set.add(nodeLoopDescriptor(), EPOLLIN, NODE_LOOP);
-    assert(result === 0, `cannot watch Node's event loop: ${result}`);
+    this.timer = createTimer();
+    this.wakeMs = Number.POSITIVE_INFINITY;
+    this.monotonicOffsetMs = measureMonotonicOffset();
+    const watchesNode = set.add(nodeLoopDescriptor(), EPOLLIN, NODE_LOOP);
+    assert(watchesNode === 0, `cannot watch Node's event loop: ${watchesNode}`);
+    const watchesTimer = set.add(this.timer, EPOLLIN | EPOLLET, WAKE);
+    assert(watchesTimer === 0, `cannot watch a timer: ${watchesTimer}`);
   }
 
   connect(address: SocketAddress, handler: SocketHandler): Handle {
@@ -132,7 +144,7 @@ export class EpollReactor extends KernelReactor<EpollSocket> {
   turn(waitMsMax: number): boolean {
     this.nodeHasWork = false;
     this.flush();
-    const count = this.set.wait(this.ready.length > 0 ? 0 : this.waitMs(waitMsMax));
+    const count = this.set.wait(this.mayWait(waitMsMax));
     assert(count >= 0 || count === -EINTR, `epoll_wait failed: ${count}`);
     this.updateClock();
     this.counters.turns++;
@@ -143,6 +155,21 @@ export class EpollReactor extends KernelReactor<EpollSocket> {
     return this.nodeHasWork;
   }
 
+  /**
+   * Whether the turn waits, and if so, makes it end in time: one timer stays in the kernel, which is moved only
+   * when it would come too late. A time limit of each wait would program the timer hardware each time.
+   */
+  private mayWait(waitMsMax: number): boolean {
+    const waitMs = this.ready.length > 0 ? 0 : this.waitMs(waitMsMax);
+    if (waitMs <= 0) return false;
+    const wakeMs = this.nowMs + waitMs;
+    if (wakeMs < this.wakeMs) {
+      this.wakeMs = wakeMs;
+      setTimer(this.timer, wakeMs + this.monotonicOffsetMs);
+    }
+    return true;
+  }
+
   destroy(): void {
     if (this.destroying) return;
     this.destroying = true;
@@ -151,6 +178,7 @@ export class EpollReactor extends KernelReactor<EpollSocket> {
       if (socket.handle !== 0 && !socket.closing) this.startClose(socket);
     }
     close(this.set.fd);
+    close(this.timer);
     this.files.destroy();
     this.argument.unmap();
     // The arena stays mapped: a read on another thread may still end.
@@ -227,6 +255,10 @@ export class EpollReactor extends KernelReactor<EpollSocket> {
   private onEvent(data: number, mask: number): void {
     if (data === NODE_LOOP) {
       this.nodeHasWork = true;
+      return;
+    }
+    if (data === WAKE) {
+      this.wakeMs = Number.POSITIVE_INFINITY;
       return;
     }
     const socket = this.find(data);

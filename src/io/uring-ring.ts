@@ -11,6 +11,7 @@
  */
 
 import { assert } from '../base/assert.ts';
+import { measureMonotonicOffset, writeTimespec } from '../sys/clock.ts';
 import { EAGAIN, EBUSY, EINTR, EINVAL } from '../sys/errno.ts';
 import {
   IORING_ASYNC_CANCEL_ALL,
@@ -61,9 +62,6 @@ const NEEDED_FEATURES =
   IORING_FEAT_SUBMIT_STABLE |
   IORING_FEAT_FAST_POLL |
   IORING_FEAT_CQE_SKIP;
-
-/** Added to wake-up times, so that the clock has surely reached them. */
-const WAKE_MARGIN_MS = 0.02;
 
 // The argument page: a timespec, and what registrations need.
 const TIMESPEC = 32;
@@ -138,7 +136,7 @@ export class UringRing {
     const registered = this.registerRingDescriptor();
     this.enterFd = registered >= 0 ? registered : fd;
     this.enterFlags = registered >= 0 ? IORING_ENTER_REGISTERED_RING : 0;
-    this.monotonicOffsetMs = measureMonotonicOffset() + WAKE_MARGIN_MS;
+    this.monotonicOffsetMs = measureMonotonicOffset();
     this.wakeMs = Number.POSITIVE_INFINITY;
     this.wakeKind = wakeKind;
     this.ignoredKind = ignoredKind;
@@ -261,10 +259,7 @@ export class UringRing {
     if (this.wakeMs <= timeMs) return;
     const index = this.nextSqe();
     const { sqes, argument } = this;
-    const monotonicNs = (timeMs + this.monotonicOffsetMs) * 1e6;
-    const seconds = Math.floor(monotonicNs / 1e9);
-    argument.words[TIMESPEC >> 2] = seconds;
-    argument.words[(TIMESPEC >> 2) + 2] = monotonicNs - seconds * 1e9;
+    writeTimespec(argument.words, TIMESPEC >> 2, timeMs + this.monotonicOffsetMs);
     const address = (argument.low + TIMESPEC) | 0;
     sqes[index + 1] = -1;
     if (this.wakeMs === Number.POSITIVE_INFINITY) {
@@ -364,19 +359,6 @@ export class UringRing {
     const result = this.register(IORING_REGISTER_RING_FDS, [-1, 0, this.fd, 0]);
     return result === 1 ? this.argument.words[REGISTER >> 2] : -EINVAL;
   }
-}
-
-/**
- * Milliseconds from performance.now to CLOCK_MONOTONIC. The two are read one after the other, and whatever
- * comes between (the first reading may take milliseconds) makes the difference seem smaller.
- */
-function measureMonotonicOffset(): number {
-  let offsetMs = Number.NEGATIVE_INFINITY;
-  for (let reading = 0; reading < 16; reading++) {
-    const monotonicMs = Number(process.hrtime.bigint()) / 1e6;
-    offsetMs = Math.max(offsetMs, monotonicMs - performance.now());
-  }
-  return offsetMs;
 }
 
 function setUp(argument: MappedMemory, sqEntries: number, cqEntries: number, flags: number): number {

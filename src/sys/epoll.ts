@@ -60,9 +60,9 @@ export class EpollSet {
     return this.change(EPOLL_CTL_DEL, fd, 0, 0);
   }
 
-  /** Waits at most `waitMs`. Returns how many events there are, or -errno. */
-  wait(waitMs: number): number {
-    return negated(epoll_wait(this.fd, this.eventsAddress, EVENTS_MAX, waitMs));
+  /** Collects events, and waits for the first when `mayWait`. Returns how many there are, or -errno. */
+  wait(mayWait: boolean): number {
+    return negated(epoll_wait(this.fd, this.eventsAddress, EVENTS_MAX, mayWait ? -1 : 0));
   }
 
   mask(index: number): number {

@@ -72,6 +72,9 @@ export const epoll_create1 = declare<Call1>('epoll_create1', INT, [INT]);
 export const epoll_ctl = declare<Call4>('epoll_ctl', INT, [INT, INT, INT, ADDRESS]);
 export const epoll_wait = declare<Call4>('epoll_wait', INT, [INT, ADDRESS, INT, INT]);
 
+export const timerfd_create = declare<Call2>('timerfd_create', INT, [INT, INT]);
+export const timerfd_settime = declare<Call4>('timerfd_settime', INT, [INT, INT, ADDRESS, ADDRESS]);
+
 /** openat2(2), which has no wrapper: number 437 on every architecture. */
 export const openat2 = declare<Call5>('syscall', INT, [INT, INT, ADDRESS, ADDRESS, SIZE]);
 /** io_uring_setup(2), number 425. */
