@@ -86,8 +86,9 @@ function memoryTable(results: Results): string {
     number(sample.rssBeforeKib / 1024, 1),
     number((sample.rssIdleKib - sample.rssBeforeKib) / sample.idleConnections, 2),
     number((sample.pssIdleKib - sample.pssBeforeKib) / sample.idleConnections, 2),
-    number((sample.rssAfterKib - sample.rssBeforeKib) / 1024, 1),
-    number((sample.pssAfterKib - sample.pssBeforeKib) / 1024, 1),
+    number((sample.rssHalfKib - sample.rssBeforeKib) / 1024, 1),
+    number((sample.rssAfterKib - sample.rssHalfKib) / 1024, 1),
+    number((sample.pssAfterKib - sample.pssHalfKib) / 1024, 1),
   ]);
   const first = results.memory[0];
   const columns = [
@@ -95,8 +96,9 @@ function memoryTable(results: Results): string {
     'RSS after warm-up, MiB',
     'RSS per idle connection, KiB',
     'PSS per idle connection, KiB',
-    'RSS growth, MiB',
-    'PSS growth, MiB',
+    'RSS growth, first half, MiB',
+    'second half, MiB',
+    'PSS, second half, MiB',
   ];
   const title = `### Memory: ${first.idleConnections} idle connections, then ${first.requests} requests`;
   return `${title}\n\n${table(columns, rows)}`;
@@ -118,8 +120,8 @@ function ratioBar(
   return [{ title: `${title}: at most ${limit}`, measured: number(ratio, 3), met: ratio <= limit }];
 }
 
-/** Growth of RSS over the requests that still counts as none: an allocator's and a JIT's own drift. */
-const GROWTH_KIB_MAX = 8192;
+/** Growth of RSS over the second half of the requests that still counts as none: an allocator's own drift. */
+const GROWTH_KIB_MAX = 2048;
 const IDLE_KIB_MAX = 2;
 
 /** Only those whose scenarios were run. */
@@ -160,14 +162,14 @@ export function bars(results: Results): Bar[] {
   for (const sample of results.memory) {
     if (!sample.system.startsWith('sallyport')) continue;
     const each = (sample.rssIdleKib - sample.rssBeforeKib) / sample.idleConnections;
-    const growth = sample.rssAfterKib - sample.rssBeforeKib;
+    const growth = sample.rssAfterKib - sample.rssHalfKib;
     found.push({
       title: `${SYSTEM_TITLES[sample.system]}: at most ${IDLE_KIB_MAX} KiB of RSS per idle connection`,
       measured: `${number(each, 2)} KiB`,
       met: each <= IDLE_KIB_MAX,
     });
     found.push({
-      title: `${SYSTEM_TITLES[sample.system]}: no growth over ${sample.requests} requests (below ${GROWTH_KIB_MAX / 1024} MiB)`,
+      title: `${SYSTEM_TITLES[sample.system]}: no growth over the second half of ${sample.requests} requests (below ${GROWTH_KIB_MAX / 1024} MiB)`,
       measured: `${number(growth / 1024, 1)} MiB`,
       met: growth < GROWTH_KIB_MAX,
     });

@@ -29,7 +29,10 @@ export interface MemorySample {
   /** With the idle connections open. */
   readonly rssIdleKib: number;
   readonly pssIdleKib: number;
-  /** After the requests, the idle connections closed. */
+  /** The idle connections closed, after half of the requests. */
+  readonly rssHalfKib: number;
+  readonly pssHalfKib: number;
+  /** After all of them. */
   readonly rssAfterKib: number;
   readonly pssAfterKib: number;
 }
