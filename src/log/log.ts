@@ -41,6 +41,8 @@ const SEVERITY: Readonly<Record<Level | 'off', number>> = {
 
 /** Lines are gathered in pieces of this size, each written with one call. */
 const CHUNK_BYTES = 65536;
+/** Written chunks that are kept for what comes next. */
+const SPARE_CHUNKS_MAX = 8;
 /** Bytes that may wait, whatever the number of entries. Our own choice. */
 const QUEUE_BYTES_MAX = 64 * 1024 * 1024;
 /** Failures of the file itself are told to standard error this often at most. */
@@ -71,6 +73,7 @@ export class Log {
   private readonly file: LogFile;
   /** In order; the last one is being filled. */
   private queue: Chunk[];
+  private readonly spare: Chunk[];
   private queuedEntries: number;
   private queuedBytes: number;
   /** Dropped because of a full queue since that was last said. */
@@ -91,6 +94,7 @@ export class Log {
     this.clock = clock;
     this.file = new LogFile(options.level === 'off' ? null : options.filePath, options.maxLogSize);
     this.queue = [];
+    this.spare = [];
     this.queuedEntries = 0;
     this.queuedBytes = 0;
     this.overflowed = 0;
@@ -176,7 +180,9 @@ export class Log {
     const bytesMax = line.length * 3;
     let chunk = this.queue.at(-1);
     if (chunk === undefined || chunk.bytes.length - chunk.used < bytesMax) {
-      chunk = new Chunk(Math.max(CHUNK_BYTES, bytesMax));
+      chunk =
+        (bytesMax <= CHUNK_BYTES ? this.spare.pop() : undefined) ??
+        new Chunk(Math.max(CHUNK_BYTES, bytesMax));
       this.queue.push(chunk);
       if (this.queue.length > 1) this.schedule(0);
     }
@@ -213,14 +219,18 @@ export class Log {
     }
   }
 
-  /** The chunk does not wait any more. */
+  /** The chunk does not wait any more, and may be used again. */
   private account(chunk: Chunk, failure: string): void {
     this.queuedEntries -= chunk.entries;
     this.queuedBytes -= chunk.used;
-    if (failure === '') return;
-    this.dropped += chunk.entries;
-    this.lost += chunk.entries;
-    this.failure = failure;
+    if (failure !== '') {
+      this.dropped += chunk.entries;
+      this.lost += chunk.entries;
+      this.failure = failure;
+    }
+    chunk.used = 0;
+    chunk.entries = 0;
+    if (chunk.bytes.length === CHUNK_BYTES && this.spare.length < SPARE_CHUNKS_MAX) this.spare.push(chunk);
   }
 
   /** Says in the log itself, outside the queue, what was dropped; and on standard error when the file fails. */
