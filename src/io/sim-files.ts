@@ -89,6 +89,13 @@ export class SimFileSystem {
     inode.modifiedMs = modifiedMs;
   }
 
+  /** Gives a file other content in place. */
+  overwrite(path: string, bytes: Uint8Array, modifiedMs: number): void {
+    const inode = this.lookUp(path);
+    inode.bytes = bytes;
+    inode.modifiedMs = modifiedMs;
+  }
+
   setReadable(path: string, readable: boolean): void {
     this.lookUp(path).readable = readable;
   }

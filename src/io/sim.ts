@@ -4,8 +4,8 @@
  * interface does not promise: completions of different sockets come in any order, receives and sends in any
  * pieces, descriptors and buffers run out.
  *
- * Stricter than a kernel: a segment outside its buffer, a file closed under a sendFile, or a turn within a
- * turn fails an assertion, and a released buffer is overwritten, so that its late use shows as wrong bytes.
+ * Stricter than a kernel: a segment outside its buffer or a turn within a turn fails an assertion, and a
+ * released buffer is overwritten, so that its late use shows as wrong bytes.
  */
 
 import { constants } from 'node:os';
@@ -82,13 +82,12 @@ export interface SimNodeOptions {
 class OpenFile {
   readonly inode: SimInode;
   readonly sizeAtOpen: number;
-  /** Unfinished sendFile segments. */
-  sending: number;
+  readonly modifiedAtOpen: number;
 
   constructor(inode: SimInode) {
     this.inode = inode;
     this.sizeAtOpen = inode.bytes.length;
-    this.sending = 0;
+    this.modifiedAtOpen = inode.modifiedMs;
   }
 }
 
@@ -285,11 +284,16 @@ export class SimReactor implements Reactor, SimNode {
   }
 
   fileModifiedMs(file: FileHandle): number {
-    return this.openFileAt(file).inode.modifiedMs;
+    return this.openFileAt(file).modifiedAtOpen;
   }
 
   fileInode(file: FileHandle): number {
     return this.openFileAt(file).inode.number;
+  }
+
+  fileChanged(file: FileHandle): boolean {
+    const { inode, sizeAtOpen, modifiedAtOpen } = this.openFileAt(file);
+    return inode.bytes.length !== sizeAtOpen || inode.modifiedMs !== modifiedAtOpen;
   }
 
   readFile(
@@ -308,8 +312,7 @@ export class SimReactor implements Reactor, SimNode {
   }
 
   closeFile(file: FileHandle): void {
-    const open = this.openFileAt(file);
-    assert(open.sending === 0, 'a file is closed while it is being sent');
+    assert(this.fileAt(file) !== null, 'a file is closed twice');
     this.files[file] = null;
     this.openFiles--;
   }
@@ -317,16 +320,12 @@ export class SimReactor implements Reactor, SimNode {
   /** Bytes of a file for a segment: at most `into.length` from `fileOffset`, 0 at its end, or -errno. */
   fileBytes(file: FileHandle, fileOffset: number, into: Uint8Array): number {
     if (this.network.random.chance(this.faults.fileFailure / 8)) return -EIO;
-    const bytes = this.openFileAt(file).inode.bytes;
+    const open = this.fileAt(file);
+    if (open === null) return -EBADF;
+    const { bytes } = open.inode;
     const count = Math.max(0, Math.min(into.length, bytes.length - fileOffset));
     into.set(bytes.subarray(fileOffset, fileOffset + count));
     return count;
-  }
-
-  /** Counts unfinished sendFile segments of a file. */
-  fileSending(file: FileHandle, change: number): void {
-    const open = this.fileAt(file);
-    if (open !== null) open.sending += change;
   }
 
   // ---- Turns ------------------------------------------------------------------------------------------

@@ -253,6 +253,22 @@ export function fileRules(makePair: MakePair): void {
     closeAll(pair, ends);
   });
 
+  rule('size and modification time are those at the time of opening', (pair, files, root) => {
+    pair.directory.writeFile('site/changes', pattern(5000, 1));
+    const before = files.open(root, 'changes');
+    const modifiedMs = pair.server.fileModifiedMs(before);
+    settle(pair);
+    pair.directory.truncate('site/changes', 100);
+    const after = files.open(root, 'changes');
+    assert.equal(pair.server.fileSize(before), 5000);
+    assert.equal(pair.server.fileModifiedMs(before), modifiedMs);
+    assert.equal(pair.server.fileInode(after), pair.server.fileInode(before));
+    assert.equal(pair.server.fileSize(after), 100);
+    assert.ok(pair.server.fileModifiedMs(after) > modifiedMs);
+    pair.server.closeFile(before);
+    pair.server.closeFile(after);
+  });
+
   rule('a file whose name is given to another keeps its bytes', (pair, files, root) => {
     const file = files.open(root, 'hello.txt');
     const inode = pair.server.fileInode(file);

@@ -4,6 +4,7 @@ import { Timer } from '../../src/base/timer-wheel.ts';
 import type { Handle, Reactor } from '../../src/io/reactor.ts';
 import type { SocketAddress } from '../../src/sys/sockaddr.ts';
 import { content, DOWN, UP, wrongByte } from './content.ts';
+import { type Library, VersionCheck } from './files.ts';
 import {
   type Framing,
   fieldValues,
@@ -26,14 +27,22 @@ const PATIENCE_MS = 400_000;
 const T_LEAVE = 1;
 const T_PATIENCE = 2;
 
+/** What all clients of a world share. */
+export interface Circumstances {
+  readonly mood: Mood;
+  /** The network may swallow things without a word: hanging is nobody's fault. */
+  readonly mayHang: boolean;
+  /** The edge is shut down while clients are at work. */
+  readonly stops: boolean;
+  readonly library: Library;
+}
+
 export class Client implements ScriptOwner, MessageOwner {
   readonly plan: ClientPlan;
   done: boolean;
   private readonly reactor: Reactor;
   private readonly verdict: Verdict;
-  private readonly mood: Mood;
-  /** The network may swallow things without a word: hanging is nobody's fault. */
-  private readonly mayHang: boolean;
+  private readonly circumstances: Circumstances;
   private readonly socket: ScriptedSocket;
   private readonly stream: MessageStream;
   private readonly leaveTimer: Timer;
@@ -48,6 +57,9 @@ export class Client implements ScriptOwner, MessageOwner {
   /** The response came over an origin's connection that had said more than it should: nobody can tell it apart. */
   private lied: boolean;
   private tunnel: boolean;
+  /** Of a file's response; null: it is none. */
+  private version: VersionCheck | null;
+  private versionBytes: number;
   /** The edge said that a response is the last. */
   private saidClose: boolean;
   private left: boolean;
@@ -55,13 +67,12 @@ export class Client implements ScriptOwner, MessageOwner {
   /** The handle, before it is connected. */
   private connecting: Handle;
 
-  constructor(reactor: Reactor, plan: ClientPlan, verdict: Verdict, mood: Mood, mayHang: boolean) {
+  constructor(reactor: Reactor, plan: ClientPlan, verdict: Verdict, circumstances: Circumstances) {
     this.plan = plan;
     this.done = false;
     this.reactor = reactor;
     this.verdict = verdict;
-    this.mood = mood;
-    this.mayHang = mayHang;
+    this.circumstances = circumstances;
     this.socket = new ScriptedSocket(reactor, this, { pauseMs: plan.readPauseMs });
     this.stream = new MessageStream(this);
     this.leaveTimer = new Timer(this, T_LEAVE);
@@ -73,6 +84,8 @@ export class Client implements ScriptOwner, MessageOwner {
     this.isOrigins = false;
     this.lied = false;
     this.tunnel = false;
+    this.version = null;
+    this.versionBytes = 0;
     this.saidClose = false;
     this.left = false;
     this.failed = false;
@@ -143,7 +156,7 @@ export class Client implements ScriptOwner, MessageOwner {
       this.abandon(this.plan.leavesByReset);
       return;
     }
-    if (!this.mayHang) {
+    if (!this.circumstances.mayHang) {
       this.verdict.violation(`request ${this.current()?.id ?? 'none'}: the client hangs`);
     }
     this.left = true;
@@ -194,7 +207,9 @@ export class Client implements ScriptOwner, MessageOwner {
     if (fieldValues(head, 'connection').some((value) => /(^|,)\s*close\s*(,|$)/i.test(value))) {
       this.saidClose = true;
     }
-    if (this.isOrigins) this.checkOrigins(plan, ids.join(), status);
+    this.version = null;
+    if (plan.file >= 0 && (status === 200 || status === 206)) this.beginFile(plan, head, status);
+    else if (this.isOrigins) this.checkOrigins(plan, ids.join(), status);
     else if (!this.right(plan).has(status)) {
       this.verdict.violation(`request ${plan.id} (${describe(plan)}): the edge answered ${status}`);
     }
@@ -225,6 +240,22 @@ export class Client implements ScriptOwner, MessageOwner {
     }
   }
 
+  private beginFile(plan: RequestPlan, head: MessageHead, status: number): void {
+    const length = Number(fieldValues(head, 'content-length').join() || Number.NaN);
+    let from = 0;
+    let total = length;
+    if (status === 206) {
+      const match = /^bytes (\d+)-(\d+)\/(\d+)$/.exec(fieldValues(head, 'content-range').join());
+      from = Number(match?.[1]);
+      total = Number(match?.[3]);
+      if (plan.range?.[0] !== from || Number(match?.[2]) - from + 1 !== length) {
+        this.verdict.violation(`request ${plan.id} asked for ${plan.range?.join()} and got ${match?.[0]}`);
+      }
+    }
+    this.version = new VersionCheck(this.circumstances.library.files[plan.file], from, total);
+    this.versionBytes = plan.method === 'HEAD' ? 0 : length;
+  }
+
   private upgraded(plan: RequestPlan): Framing {
     if (plan.tunnelBytes < 0) this.verdict.violation(`request ${plan.id}: a 101 that nobody asked for`);
     this.tunnel = true;
@@ -239,7 +270,8 @@ export class Client implements ScriptOwner, MessageOwner {
   onContent(bytes: Uint8Array): void {
     const plan = this.current();
     if (plan === undefined) return;
-    if (this.isOrigins && !this.lied) {
+    if (this.version !== null) this.version.feed(bytes);
+    else if (this.isOrigins && !this.lied) {
       const wrong = wrongByte(plan.id, DOWN, this.contentBytes, bytes);
       if (wrong >= 0) this.verdict.violation(`content for request ${plan.id} is wrong at byte ${wrong}`);
     }
@@ -268,9 +300,11 @@ export class Client implements ScriptOwner, MessageOwner {
       this.responses++;
       return;
     }
-    const outcome: Outcome = this.isOrigins ? 'complete' : this.status;
+    const outcome: Outcome = this.isOrigins || this.version !== null ? 'complete' : this.status;
+    const complaint = this.version?.complaint(this.versionBytes) ?? '';
+    if (complaint !== '') this.verdict.violation(`file for request ${plan.id}: ${complaint}`);
     const expected = this.tunnel || hasContent(plan) ? plan.response.bytes : 0;
-    if (outcome === 'complete' && this.contentBytes !== expected && this.cutIsKnown()) {
+    if (this.isOrigins && this.contentBytes !== expected && this.cutIsKnown()) {
       this.verdict.violation(`request ${plan.id} got ${this.contentBytes} of ${expected} bytes as if all`);
     }
     if (plan.malformed !== '' && !this.saidClose) {
@@ -284,7 +318,7 @@ export class Client implements ScriptOwner, MessageOwner {
 
   /** A tunnel's end does not tell whether it was cut; all else does. */
   private cutIsKnown(): boolean {
-    return !this.tunnel || this.mood !== 'faulty';
+    return !this.tunnel || this.circumstances.mood !== 'faulty';
   }
 
   /** The connection is over: what of its requests has no complete response? */
@@ -303,7 +337,7 @@ export class Client implements ScriptOwner, MessageOwner {
   }
 
   private right(plan: RequestPlan): ReadonlySet<Outcome> {
-    return rightOutcomes(plan, this.mood);
+    return rightOutcomes(plan, this.circumstances.mood, this.circumstances.stops);
   }
 
   private judge(plan: RequestPlan, outcome: Outcome): void {
@@ -316,6 +350,7 @@ export class Client implements ScriptOwner, MessageOwner {
 }
 
 function describe(plan: RequestPlan): string {
+  if (plan.file >= 0) return `${plan.method} ${plan.target} ${plan.range?.join('-') ?? ''}`;
   const { response } = plan;
   const answer = `${response.behaviour} ${response.status} ${response.framing} ${response.bytes}, ${response.afterwards}`;
   const what = plan.malformed === '' ? '' : `${plan.malformed}, `;

@@ -242,7 +242,8 @@ class OriginConnection implements ScriptOwner, MessageOwner {
       return;
     }
     request.whole++;
-    if (this.contentBytes !== plan.tunnelBytes && request.client.leavesAfterMs === 0) {
+    const excused = request.client.leavesAfterMs > 0 || this.origin.verdict.liars.has(this.number);
+    if (this.contentBytes !== plan.tunnelBytes && !excused) {
       this.violation(
         `tunnel ${plan.id} ended after ${this.contentBytes} of ${plan.tunnelBytes} bytes upward`,
       );

@@ -55,7 +55,6 @@ export interface ResponsePlan {
   readonly afterwards: Afterwards;
 }
 
-/** A request that must be refused, by name; see malformed.ts. */
 export interface RequestPlan {
   readonly id: number;
   readonly method: string;
@@ -73,6 +72,10 @@ export interface RequestPlan {
   readonly malformed: string;
   /** Bytes that go up after a 101; -1: no upgrade. They come down as the response's content. */
   readonly tunnelBytes: number;
+  /** Number of the file that it asks for; -1: it is for an origin. */
+  readonly file: number;
+  /** First and last byte asked for, of a file; null: all. */
+  readonly range: readonly [number, number] | null;
   readonly response: ResponsePlan;
 }
 
@@ -188,6 +191,7 @@ export class Planner {
     const hostile = this.mood !== 'friendly';
     const malformed = hostile && random.chance(0.08) ? this.malformed() : '';
     const valid = malformed === '';
+    if (valid && random.chance(0.15)) return this.fileRequest(id, last);
     const upgrade = last && malformed === '' && random.chance(0.15);
     const method = upgrade ? 'GET' : this.method();
     const takesContent = method === 'POST' || method === 'PUT' || method === 'PATCH';
@@ -209,7 +213,34 @@ export class Planner {
       closes: last && random.chance(0.3),
       malformed,
       tunnelBytes: upgrade ? this.size() : -1,
+      file: -1,
+      range: null,
       response: this.response(last && valid, body, method),
+    };
+  }
+
+  private fileRequest(id: number, last: boolean): RequestPlan {
+    const { random } = this;
+    const file = random.below(random.chance(0.1) ? 8 : 6);
+    const first = random.below(random.chance(0.5) ? 100 : this.bytesMax);
+    const method = random.chance(0.15) ? 'HEAD' : 'GET';
+    return {
+      id,
+      method,
+      target: `/${random.chance(0.5) ? 'files' : 'memory'}/f${file}.txt`,
+      originTarget: 'no origin',
+      version: last && random.chance(0.1) ? '1.0' : '1.1',
+      body: 'none',
+      bytes: 0,
+      pieces: 1,
+      pauseMs: 0,
+      expectContinue: false,
+      closes: last && random.chance(0.3),
+      malformed: '',
+      tunnelBytes: -1,
+      file,
+      range: method === 'GET' && random.chance(0.25) ? [first, first + random.below(50_000)] : null,
+      response: { ...this.response(false, 'none', method), behaviour: 'answers', early: false },
     };
   }
 
@@ -286,9 +317,14 @@ export class Planner {
  */
 export type Outcome = 'complete' | 'cut' | 'none' | 'lied' | number;
 
-/** The right outcomes of a request in a world where the network itself fails nobody. */
-export function rightOutcomes(plan: RequestPlan, mood: Mood): ReadonlySet<Outcome> {
+/** The right outcomes of a request in a world of this mood; `stops`: whose edge is shut down early. */
+export function rightOutcomes(plan: RequestPlan, mood: Mood, stops: boolean): ReadonlySet<Outcome> {
   const right = new Set<Outcome>();
+  if (stops) right.add('none');
+  if (plan.file >= 0) {
+    addFileOutcomes(right, plan, mood);
+    return right;
+  }
   const { behaviour, early } = plan.response;
   if (plan.malformed !== '') right.add(malformedOutcome(plan));
   else addPlanned(right, behaviour);
@@ -300,6 +336,15 @@ export function rightOutcomes(plan: RequestPlan, mood: Mood): ReadonlySet<Outcom
   if (early) right.add('cut');
   if (mood === 'faulty') for (const outcome of FAULTY_OUTCOMES) right.add(outcome);
   return right;
+}
+
+function addFileOutcomes(right: Set<Outcome>, plan: RequestPlan, mood: Mood): void {
+  // Of eight names six are there.
+  right.add(plan.file < 6 ? 'complete' : 404);
+  // A range that the file doesn't have, and one that changes while it is sent.
+  if (plan.range !== null && plan.file < 6) right.add(416);
+  if (mood !== 'friendly') right.add('cut');
+  if (mood === 'faulty') for (const outcome of [...FAULTY_OUTCOMES, 403, 500]) right.add(outcome);
 }
 
 const FAULTY_OUTCOMES: readonly Outcome[] = ['cut', 'none', 408, 502, 503, 504];

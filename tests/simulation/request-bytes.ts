@@ -51,6 +51,7 @@ export function headBytes(plan: RequestPlan): Uint8Array {
   const lines = [`${method} ${plan.target} ${version}`];
   if (malformed !== 'no host') lines.push(`Host: ${HOST}`);
   lines.push(`X-Sim-Id: ${plan.id}`);
+  if (plan.range !== null) lines.push(`Range: bytes=${plan.range[0]}-${plan.range[1]}`);
   // What a peer says of itself is replaced, and hop-by-hop fields end here.
   lines.push('X-Forwarded-For: 6.6.6.6', 'Keep-Alive: timeout=99');
   if (plan.tunnelBytes >= 0) {

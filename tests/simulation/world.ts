@@ -5,6 +5,7 @@
 
 import { Random } from '../../src/base/random.ts';
 import { loadConfig } from '../../src/config/load.ts';
+import type { Config } from '../../src/config/model.ts';
 import { formatProblem } from '../../src/config/problem.ts';
 import { EdgeWorker } from '../../src/edge/worker.ts';
 import type { BufferPool, PoolShape } from '../../src/io/buffer-pool.ts';
@@ -13,7 +14,8 @@ import { randomFaults, roughFaults, type SimFaults } from '../../src/io/sim-faul
 import { SimNetwork } from '../../src/io/sim-network.ts';
 import { Log } from '../../src/log/log.ts';
 import type { SocketAddress } from '../../src/sys/sockaddr.ts';
-import { Client } from './client.ts';
+import { type Circumstances, Client } from './client.ts';
+import { FILES_ROOT, Library } from './files.ts';
 import { Origin } from './origin.ts';
 import { BODY_BYTES_MAX, type Mood, Planner } from './plan.ts';
 import { Verdict } from './verdict.ts';
@@ -60,6 +62,16 @@ backend_response_timeout_secs = 8
 idle_connection_timeout_secs = 5
 max_request_body_size = ${BODY_BYTES_MAX}
 max_chunked_body_size = ${BODY_BYTES_MAX}
+
+[path_routes."edge.test"."/files"]
+type = "File"
+path = "${FILES_ROOT}"
+mode = "sendfile"
+
+[path_routes."edge.test"."/memory"]
+type = "File"
+path = "${FILES_ROOT}"
+mode = "memory"
 `;
 
 /** Enough that nothing is refused for want of memory. */
@@ -69,6 +81,7 @@ const ACTORS: PoolShape = { small: 1, medium: 256, large: 32 };
 const LIFE_MS = 3_000_000;
 /** After the last client has gone, every connection of the edge ends within its timeouts. */
 const AFTERMATH_MS = 200_000;
+const SHUTDOWN_MS = 30_000;
 
 export interface WorldOptions {
   /** The edge's pool instead of an honest one: how a planted bug gets in. */
@@ -90,13 +103,10 @@ const MOODS: readonly Mood[] = ['friendly', 'hostile', 'faulty', 'faulty'];
 
 /** Lives one world through. Never throws: a failed assertion is a violation too. */
 export function runWorld(seed: number, options: WorldOptions = {}): WorldResult {
-  const mood = options.mood ?? MOODS[seed % MOODS.length];
-  const random = new Random(seed);
-  const faults = mood === 'faulty' ? randomFaults(random) : roughFaults(random);
-  const network = new SimNetwork(random.next32(), faults);
-  const verdict = new Verdict();
+  const world = new World(seed, options);
+  const { verdict, network, mood } = world;
   try {
-    live(network, random, faults, mood, verdict, options);
+    world.live();
   } catch (error) {
     verdict.violation(error instanceof Error ? (error.stack ?? error.message) : String(error));
   }
@@ -104,60 +114,116 @@ export function runWorld(seed: number, options: WorldOptions = {}): WorldResult 
   return { seed, mood, violations, tally, virtualMs: network.timeMs, rounds: network.rounds };
 }
 
-function live(
-  network: SimNetwork,
-  random: Random,
-  faults: SimFaults,
-  mood: Mood,
-  verdict: Verdict,
-  options: WorldOptions,
-): void {
-  const scarce = mood === 'faulty' && random.chance(0.3);
-  const shape = scarce ? SIM_SHAPE : AMPLE;
-  const edge = new SimReactor(network, {
-    label: 'edge',
-    ipv4: '10.0.0.1',
-    pool: options.edgePool?.(shape) ?? new SimBufferPool(shape),
-    descriptorsMax: scarce ? 24 : 1000,
-  });
-  // The kernels of clients and origins are rough, but don't fail: what fails there is in the plans.
-  const good = { ...faults, starve: 0, acceptFailure: 0, connectFailure: 0 };
-  const actor = (label: string, ipv4: string): SimReactor =>
-    new SimReactor(network, { label, ipv4, faults: good, pool: new SimBufferPool(ACTORS) });
-  const outside = actor('clients', CLIENT_ADDRESS);
-  const inside = actor('origins', '10.0.0.3');
-  const origin = new Origin(inside, verdict, CLIENT_ADDRESS);
-  for (const address of ORIGINS) origin.listen(address);
-  const worker = startEdge(edge);
-  const planner = new Planner(random, mood, faults.windowBytesMin < 2048 ? 4000 : 150_000);
-  const mayHang = faults.vanish > 0 || faults.deadConnect > 0;
-  const clients: Client[] = [];
-  for (let count = 3 + random.below(random.chance(0.2) ? 30 : 8); count > 0; count--) {
-    const plan = planner.client();
-    for (const request of plan.requests) verdict.expect(request, plan);
-    const client = new Client(outside, plan, verdict, mood, mayHang);
-    clients.push(client);
-    network.at(network.timeMs + plan.startMs, () => client.start(EDGE));
+class World {
+  readonly mood: Mood;
+  readonly network: SimNetwork;
+  readonly verdict: Verdict;
+  private readonly random: Random;
+  private readonly faults: SimFaults;
+  private readonly edge: SimReactor;
+  private readonly origin: Origin;
+  private readonly library: Library;
+  private readonly clients: Client[];
+  private readonly outside: SimReactor;
+  private stopped: boolean;
+
+  constructor(seed: number, options: WorldOptions) {
+    const random = new Random(seed);
+    this.random = random;
+    this.mood = options.mood ?? MOODS[seed % MOODS.length];
+    this.faults = this.mood === 'faulty' ? randomFaults(random) : roughFaults(random);
+    this.network = new SimNetwork(random.next32(), this.faults);
+    this.verdict = new Verdict();
+    const scarce = this.mood === 'faulty' && random.chance(0.3);
+    const shape = scarce ? SIM_SHAPE : AMPLE;
+    this.edge = new SimReactor(this.network, {
+      label: 'edge',
+      ipv4: '10.0.0.1',
+      pool: options.edgePool?.(shape) ?? new SimBufferPool(shape),
+      descriptorsMax: scarce ? 24 : 1000,
+    });
+    this.outside = this.actors('clients', CLIENT_ADDRESS);
+    this.origin = new Origin(this.actors('origins', '10.0.0.3'), this.verdict, CLIENT_ADDRESS);
+    for (const address of ORIGINS) this.origin.listen(address);
+    this.library = new Library(this.network, random, this.bytesMax);
+    this.clients = [];
+    this.stopped = false;
   }
-  const finished = network.run(() => clients.every((client) => client.done), network.timeMs + LIFE_MS);
-  if (!finished) verdict.violation('the clients never come to an end');
-  const closed = network.run(() => worker.openConnections === 0, network.timeMs + AFTERMATH_MS);
-  if (!closed) verdict.violation(`${worker.openConnections} connections of the edge never end`);
-  let stopped = false;
-  worker.shutdown(30_000, () => {
-    stopped = true;
-  });
-  network.run(() => stopped, network.timeMs + AFTERMATH_MS);
-  if (!stopped) verdict.violation('the edge does not stop');
-  origin.close();
-  network.run(network.timeMs + AFTERMATH_MS);
-  network.assertQuiet();
+
+  live(): void {
+    const { network, random, clients, verdict } = this;
+    const { config, resolved } = configuration();
+    const worker = new EdgeWorker(this.edge, new Log(config.logging));
+    worker.configure(config, resolved);
+    const bound = worker.listen(EDGE);
+    if (typeof bound === 'number') throw new Error(`the edge can't listen: ${bound}`);
+    const stops = random.chance(0.1);
+    this.makeClients(stops);
+    if (this.mood !== 'friendly') this.library.disturb();
+    // A reload that changes nothing must not be noticed.
+    for (let count = random.below(3); count > 0; count--) {
+      network.at(network.timeMs + random.below(4000), () => {
+        if (!worker.isDraining) this.reload(worker, config, resolved);
+      });
+    }
+    if (stops) network.at(network.timeMs + random.below(4000), () => this.shutDown(worker, LIFE_MS));
+    const finished = network.run(() => clients.every((client) => client.done), network.timeMs + LIFE_MS);
+    if (!finished) verdict.violation('the clients never come to an end');
+    this.library.leaveAlone();
+    const closed = network.run(() => worker.openConnections === 0, network.timeMs + AFTERMATH_MS);
+    if (!closed) verdict.violation(`${worker.openConnections} connections of the edge never end`);
+    this.shutDown(worker, SHUTDOWN_MS);
+    network.run(() => this.stopped, network.timeMs + AFTERMATH_MS);
+    if (!this.stopped) verdict.violation('the edge does not stop');
+    this.origin.close();
+    network.run(network.timeMs + AFTERMATH_MS);
+    network.assertQuiet();
+  }
+
+  /** No content is longer: in tiny windows it would take for ever. */
+  private get bytesMax(): number {
+    return this.faults.windowBytesMin < 2048 ? 4000 : 150_000;
+  }
+
+  /** The kernels of clients and origins are rough, but don't fail: what fails there is in the plans. */
+  private actors(label: string, ipv4: string): SimReactor {
+    const faults = { ...this.faults, starve: 0, acceptFailure: 0, connectFailure: 0 };
+    return new SimReactor(this.network, { label, ipv4, faults, pool: new SimBufferPool(ACTORS) });
+  }
+
+  private makeClients(stops: boolean): void {
+    const { network, random, faults, library, mood } = this;
+    const planner = new Planner(random, mood, this.bytesMax);
+    const mayHang = faults.vanish > 0 || faults.deadConnect > 0;
+    const circumstances: Circumstances = { mood, mayHang, stops, library };
+    for (let count = 3 + random.below(random.chance(0.2) ? 30 : 8); count > 0; count--) {
+      const plan = planner.client();
+      for (const request of plan.requests) this.verdict.expect(request, plan);
+      const client = new Client(this.outside, plan, this.verdict, circumstances);
+      this.clients.push(client);
+      network.at(network.timeMs + plan.startMs, () => client.start(EDGE));
+    }
+  }
+
+  private reload(worker: EdgeWorker, config: Config, resolved: Map<string, readonly SocketAddress[]>): void {
+    try {
+      worker.configure(config, resolved);
+    } catch (error) {
+      // Out of descriptors or buffers: the old configuration stays.
+      if (this.mood !== 'faulty') throw error;
+    }
+  }
+
+  private shutDown(worker: EdgeWorker, timeoutMs: number): void {
+    worker.shutdown(timeoutMs, () => {
+      this.stopped = true;
+    });
+  }
 }
 
-function startEdge(edge: SimReactor): EdgeWorker {
-  const { config, problems } = loadConfig(CONFIG, 'simulation', { files: NO_FILES });
+function configuration(): { config: Config; resolved: Map<string, readonly SocketAddress[]> } {
+  const { config, problems } = loadConfig(CONFIG, 'simulation', { files: NAMED_PATHS });
   if (config === null) throw new Error(problems.map((problem) => formatProblem(problem, '')).join('\n'));
-  const worker = new EdgeWorker(edge, new Log(config.logging));
   const resolved = new Map<string, readonly SocketAddress[]>();
   for (const { servers } of config.upstreams) {
     for (const { url, target } of servers) {
@@ -168,14 +234,11 @@ function startEdge(edge: SimReactor): EdgeWorker {
       resolved.set(url, [address]);
     }
   }
-  worker.configure(config, resolved);
-  const bound = worker.listen(EDGE);
-  if (typeof bound === 'number') throw new Error(`the edge can't listen: ${bound}`);
-  return worker;
+  return { config, resolved };
 }
 
-/** The simulated network's file system, as far as a configuration asks. */
-const NO_FILES = {
-  kindOf: () => 'socket' as const,
+/** What the simulated file system is, as far as the configuration asks. */
+const NAMED_PATHS = {
+  kindOf: (path: string) => (path === FILES_ROOT ? ('directory' as const) : ('socket' as const)),
   isReachable: () => true,
 };
