@@ -213,7 +213,6 @@ export class SocketSlot implements Slot, EndpointOwner {
   }
 
   sendFile(file: FileHandle, fileOffset: number, length: number, tag: number): void {
-    this.node.fileSending(file, 1);
     this.push(new Segment(NO_BUFFER, file, fileOffset, length, tag, this.finWanted));
   }
 
@@ -335,8 +334,7 @@ export class SocketSlot implements Slot, EndpointOwner {
   }
 
   private release(segment: Segment): void {
-    if (segment.buffer === NO_BUFFER) this.node.fileSending(segment.file, -1);
-    else this.node.pool.release(segment.buffer);
+    if (segment.buffer !== NO_BUFFER) this.node.pool.release(segment.buffer);
   }
 
   private drop(): void {
