@@ -5,9 +5,10 @@
  * Owns, until the response has ended: the file's handle, a small buffer with its path, a buffer that is being
  * read into. Every step may end at once or later; `run` drives the steps, so that both are the same code.
  *
- * The content is never another file's and never of the wrong length: it comes from one handle; a file that
- * ends early is cut; and where content left in several pieces, the last of them is held back until a second
- * look at the file has found it unchanged since it was opened (same size and time for the same inode).
+ * The content is never another file's, never a mixture, and never of the wrong length: it comes from one
+ * handle, and unless it is read at once when the file is opened, the last piece is held back until a second
+ * look at the file has found it unchanged. A file that has changed is opened once more as long as no head was
+ * sent, and cut after that. One that was replaced or removed goes on to its end: the handle holds it.
  */
 
 import { assert } from '../base/assert.ts';
@@ -73,12 +74,10 @@ const S_OPEN_NEIGHBOUR = 3;
 const S_LOAD = 4;
 /** Of a piece into the buffer that is sent. */
 const S_READ = 5;
-/** The second look before the last piece. */
-const S_VERIFY = 6;
 /** `sendFile` is under way. */
-const S_SENDFILE = 7;
+const S_SENDFILE = 6;
 /** The client has to take what is queued. */
-const S_FULL = 8;
+const S_FULL = 7;
 
 export class FileResponder implements Responder, FileHandler {
   private readonly route: FileRoute;
@@ -96,6 +95,8 @@ export class FileResponder implements Responder, FileHandler {
   private path: BufferId;
   private pathOffset: number;
   private pathLength: number;
+  /** The path without a neighbour's suffix. */
+  private originalLength: number;
   /** Length of the directory's path (its slash included) when the path is its index; -1 otherwise. */
   private directoryLength: number;
   private file: FileHandle;
@@ -120,7 +121,10 @@ export class FileResponder implements Responder, FileHandler {
   private piece: BufferId;
   private pieceBytes: number;
   private pieceWanted: number;
-  private verified: boolean;
+  /** Time has passed since the file was opened, or it was read in several pieces: the second look is due. */
+  private unsteady: boolean;
+  /** The file was found changed before, and opened again. */
+  private restarted: boolean;
 
   constructor(route: FileRoute) {
     this.route = route;
@@ -135,6 +139,7 @@ export class FileResponder implements Responder, FileHandler {
     this.path = NO_BUFFER;
     this.pathOffset = 0;
     this.pathLength = 0;
+    this.originalLength = 0;
     this.directoryLength = -1;
     this.file = NO_FILE;
     this.coding = CODING_IDENTITY;
@@ -153,7 +158,8 @@ export class FileResponder implements Responder, FileHandler {
     this.piece = NO_BUFFER;
     this.pieceBytes = 0;
     this.pieceWanted = 0;
-    this.verified = false;
+    this.unsteady = false;
+    this.restarted = false;
   }
 
   /** Begins to answer. False: the exchange has ended already, and this object may be another's. */
@@ -168,7 +174,8 @@ export class FileResponder implements Responder, FileHandler {
     this.missing = 0;
     this.headSent = false;
     this.isMultipart = false;
-    this.verified = false;
+    this.unsteady = false;
+    this.restarted = false;
     const { methodId } = target.request;
     const fault = methodId === M_GET || methodId === M_HEAD ? this.resolve(target) : E_METHOD_REFUSED;
     if (fault !== 0) this.fail(fault);
@@ -190,6 +197,9 @@ export class FileResponder implements Responder, FileHandler {
   onFileSent(result: number): void {
     if (this.state === S_SENDFILE) this.run(result);
   }
+
+  /** A file is never forwarded from a socket. */
+  onForwarded(): void {}
 
   onAbort(): void {
     this.target = null;
@@ -234,8 +244,6 @@ export class FileResponder implements Responder, FileHandler {
         return this.loaded(target, result);
       case S_READ:
         return this.pieceRead(target, result);
-      case S_VERIFY:
-        return this.verifyOpened(target, result);
       case S_SENDFILE:
         return this.fileSent(target, result);
       default:
@@ -272,6 +280,7 @@ export class FileResponder implements Responder, FileHandler {
       length += index.length;
     }
     this.pathLength = length;
+    this.originalLength = length;
     return 0;
   }
 
@@ -283,8 +292,8 @@ export class FileResponder implements Responder, FileHandler {
     const result = reactor.openFile(this.route.root, this.pathOffset, length, this, 0);
     if (result === PENDING) {
       this.pending = true;
+      this.unsteady = true;
       this.route.openBegan();
-      if (this.headSent) this.target?.flush();
     }
     return result;
   }
@@ -302,6 +311,7 @@ export class FileResponder implements Responder, FileHandler {
       return this.redirectToDirectory(target);
     }
     this.file = file;
+    this.unsteady = false;
     return this.negotiate(target);
   }
 
@@ -411,6 +421,7 @@ export class FileResponder implements Responder, FileHandler {
       if (isRegular && reactor.fileModifiedMs(file) + NEIGHBOUR_AGE_MS >= originalMs) {
         reactor.closeFile(this.file);
         this.file = file;
+        this.unsteady = false;
         this.coding = coding;
         this.pathLength += CODING_SUFFIXES[coding].length;
         return this.lookUpEntry() ? this.chosen(target) : this.fail(E_OVERLOAD);
@@ -448,8 +459,13 @@ export class FileResponder implements Responder, FileHandler {
     const length = Math.min(content.unit - within, content.size - this.position);
     const to = reactor.pool.offsetOf(content.buffers[index]) + within;
     const result = reactor.readFile(this.file, this.position, to, length, this, 0);
-    this.pending = result === PENDING;
+    this.noteRead(result, length);
     return result;
+  }
+
+  private noteRead(result: number, wanted: number): void {
+    this.pending = result === PENDING;
+    if (result !== wanted) this.unsteady = true;
   }
 
   private loaded(target: ResponseTarget, result: number): number {
@@ -457,7 +473,12 @@ export class FileResponder implements Responder, FileHandler {
     assert(content !== null, 'loading without memory');
     if (result < 0) return this.fail(E_FILE);
     this.position += result;
-    if (this.position < content.size) return result === 0 ? this.fail(E_FILE_CHANGED) : this.load(content);
+    if (this.position < content.size) {
+      if (result === 0) return this.changed();
+      this.unsteady = true;
+      return this.load(content);
+    }
+    if (this.hasChanged()) return this.changed();
     // Another exchange may have loaded it meanwhile: the table keeps one.
     if (!this.lookUpEntry()) return this.fail(E_OVERLOAD);
     if (this.entry !== null && this.entry.content === null) {
@@ -529,6 +550,7 @@ export class FileResponder implements Responder, FileHandler {
     if (this.isMultipart && !this.multipart.prepare(ranges, entry.type.value, this.size)) {
       return this.fail(E_OVERLOAD);
     }
+    if (this.isMultipart) this.unsteady = true;
     this.part = 0;
     this.position = ranges.starts[0];
     this.partEnd = ranges.ends[0];
@@ -626,6 +648,7 @@ export class FileResponder implements Responder, FileHandler {
         if (!this.sendHead(target)) return this.fail(E_OVERLOAD);
         this.pieceWanted = this.isMultipart ? left : left - TAIL_BYTES;
         this.state = S_SENDFILE;
+        this.unsteady = true;
         target.sendFile(this.file, this.position, this.pieceWanted);
         return PENDING;
       }
@@ -672,18 +695,17 @@ export class FileResponder implements Responder, FileHandler {
     const to = reactor.pool.offsetOf(this.piece) + this.pieceBytes;
     const from = this.position + this.pieceBytes;
     const result = reactor.readFile(this.file, from, to, this.pieceWanted - this.pieceBytes, this, 0);
-    this.pending = result === PENDING;
+    this.noteRead(result, this.pieceWanted - this.pieceBytes);
     if (this.pending && this.headSent) this.target?.flush();
     return result;
   }
 
   private pieceRead(target: ResponseTarget, result: number): number {
     if (result < 0) return this.fail(E_FILE);
-    if (result === 0) return this.fail(E_FILE_CHANGED);
+    if (result === 0) return this.changed();
     this.pieceBytes += result;
     if (this.pieceBytes < this.pieceWanted) return this.readOn();
-    // The only piece needs no second look: it was read at once after the file was opened.
-    if (!this.isMultipart && this.headSent) return this.open(S_VERIFY, this.pathLength);
+    if (!this.isMultipart && this.hasChanged()) return this.changed();
     if (!this.sendHead(target)) return this.fail(E_OVERLOAD);
     this.sendPiece(target);
     return this.pump(target);
@@ -698,34 +720,33 @@ export class FileResponder implements Responder, FileHandler {
 
   private fileSent(target: ResponseTarget, result: number): number {
     if (result < 0) return this.fail(E_FILE);
-    if (result !== this.pieceWanted) return this.fail(E_FILE_CHANGED);
+    if (result !== this.pieceWanted) return this.changed();
     this.position += result;
     return this.pump(target);
   }
 
   private endParts(target: ResponseTarget): number {
-    if (this.content === null && !this.verified) return this.open(S_VERIFY, this.pathLength);
+    if (this.content === null && this.hasChanged()) return this.changed();
     this.sendDelimiter(target, this.ranges.count);
     return this.end(target);
   }
 
-  /**
-   * The second look. A file that has another inode by now was replaced, and one that is gone was removed:
-   * the handle still holds what was there. The same inode must not have been written to.
-   */
-  private verifyOpened(target: ResponseTarget, file: number): number {
-    if (file > 0) {
-      const { reactor } = this.route;
-      const changed =
-        reactor.fileInode(file) === reactor.fileInode(this.file) &&
-        (reactor.fileSize(file) !== reactor.fileSize(this.file) ||
-          reactor.fileModifiedMs(file) !== reactor.fileModifiedMs(this.file));
-      reactor.closeFile(file);
-      if (changed) return this.fail(E_FILE_CHANGED);
-    }
-    this.verified = true;
-    if (this.piece !== NO_BUFFER) this.sendPiece(target);
-    return this.pump(target);
+  /** The second look at the file, where one is due. */
+  private hasChanged(): boolean {
+    return this.unsteady && this.route.reactor.fileChanged(this.file);
+  }
+
+  /** What was read may be a mixture. Before the head is sent, the file is opened once more; then it is cut. */
+  private changed(): number {
+    if (this.headSent || this.restarted) return this.fail(E_FILE_CHANGED);
+    this.restarted = true;
+    this.closeFile();
+    this.releaseContent();
+    this.entry = null;
+    this.coding = CODING_IDENTITY;
+    this.missing = 0;
+    this.pathLength = this.originalLength;
+    return this.open(S_OPEN, this.pathLength);
   }
 
   // ---- The end ------------------------------------------------------------------------------------------
@@ -750,17 +771,21 @@ export class FileResponder implements Responder, FileHandler {
     this.file = NO_FILE;
   }
 
+  private releaseContent(): void {
+    if (this.piece !== NO_BUFFER) this.route.reactor.pool.release(this.piece);
+    this.piece = NO_BUFFER;
+    this.multipart.release();
+    this.content?.release();
+    this.content = null;
+  }
+
   private release(): void {
     assert(!this.pending && this.state !== S_FREE, 'a file responder is released in the middle');
     const { reactor } = this.route;
     this.closeFile();
     if (this.path !== NO_BUFFER) reactor.pool.release(this.path);
-    if (this.piece !== NO_BUFFER) reactor.pool.release(this.piece);
-    this.multipart.release();
-    this.content?.release();
+    this.releaseContent();
     this.path = NO_BUFFER;
-    this.piece = NO_BUFFER;
-    this.content = null;
     this.entry = null;
     this.target = null;
     this.state = S_FREE;

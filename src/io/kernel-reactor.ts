@@ -273,6 +273,10 @@ export abstract class KernelReactor<S extends SocketSlot> implements Reactor, De
     return this.files.inode(file);
   }
 
+  fileChanged(file: FileHandle): boolean {
+    return this.files.changed(file);
+  }
+
   closeFile(file: FileHandle): void {
     this.files.close(file);
   }

@@ -96,6 +96,12 @@ export class OpenFiles {
     return this.file(handle).inode;
   }
 
+  /** See Reactor.fileChanged. */
+  changed(handle: FileHandle): boolean {
+    const file = this.file(handle);
+    return statDescriptor(file.fd) < 0 || stat.size !== file.size || stat.modifiedMs !== file.modifiedMs;
+  }
+
   /** See Reactor.closeFile. */
   close(handle: FileHandle): void {
     if (this.descriptor(handle) < 0) return;

@@ -126,6 +126,13 @@ export interface Reactor {
   send(handle: Handle, buffer: BufferId, offset: number, length: number, tag: number): void;
   /** Queues `length` bytes of `file` from `fileOffset`. The file stays the caller's, and open until `onSend`; `tag` is not 0. */
   sendFile(handle: Handle, file: FileHandle, fileOffset: number, length: number, tag: number): void;
+  /**
+   * Queues `length` bytes that `source`, another connected socket, is still to receive; the kernel moves them (splice)
+   * without a copy. Until `onSend` the source receives nothing by itself, neither bytes nor its end. `onSend` brings
+   * `length`; less where the source ended or failed before that; or -errno where this socket failed. Closing the source
+   * ends the segment early. `tag` is not 0. Absent where the backend can't: the caller receives and sends instead.
+   */
+  sendFrom?(handle: Handle, source: Handle, length: number, tag: number): void;
   /** Bytes queued that the kernel has not taken yet. */
   sendQueuedBytes(handle: Handle): number;
   /**
@@ -162,6 +169,8 @@ export interface Reactor {
   /** Modification time, milliseconds since 1970, with a fraction. */
   fileModifiedMs(file: FileHandle): number;
   fileInode(file: FileHandle): number;
+  /** Whether its size or modification time is another by now than when it was opened. A system call. */
+  fileChanged(file: FileHandle): boolean;
   /** Reads into the arena at `offset`. Returns bytes read (0 at the end), -errno, or PENDING; fewer bytes than asked are possible. */
   readFile(
     file: FileHandle,
@@ -171,7 +180,7 @@ export interface Reactor {
     handler: FileHandler,
     tag: number,
   ): number;
-  /** Closes a root or a file. A PENDING operation on it still ends. */
+  /** Closes a root or a file. A PENDING operation on it still ends; what `sendFile` has queued of it fails with -EBADF. */
   closeFile(file: FileHandle): void;
 
   /**

@@ -17,7 +17,7 @@ import {
   until,
 } from './pair.ts';
 
-const { EACCES, ELOOP, ENAMETOOLONG, ENOENT, ENOTDIR, EXDEV } = constants.errno;
+const { EACCES, EBADF, ELOOP, ENAMETOOLONG, ENOENT, ENOTDIR, EXDEV } = constants.errno;
 
 const BIG = 1_300_001;
 
@@ -267,6 +267,34 @@ export function fileRules(makePair: MakePair): void {
     assert.ok(pair.server.fileModifiedMs(after) > modifiedMs);
     pair.server.closeFile(before);
     pair.server.closeFile(after);
+  });
+
+  rule('a file says whether it was changed since it was opened', (pair, files, root) => {
+    const truncated = files.open(root, 'hello.txt');
+    const replaced = files.open(root, 'deep/er/below.txt');
+    assert.equal(pair.server.fileChanged(truncated), false);
+    settle(pair);
+    pair.directory.truncate('site/hello.txt', 5);
+    pair.directory.writeFile('site/deep/er/below.txt', Buffer.from('another'));
+    assert.equal(pair.server.fileChanged(truncated), true);
+    assert.equal(pair.server.fileChanged(replaced), false, 'it was replaced, not changed');
+    pair.server.closeFile(truncated);
+    pair.server.closeFile(replaced);
+  });
+
+  rule('a file that is closed while it is sent fails its segment', (pair, files, root) => {
+    const ends = connection(pair);
+    pair.client.receiveStop(ends.client.handle);
+    pair.directory.writeFile('site/closed', pattern(8_000_000, 5));
+    const file = files.open(root, 'closed');
+    pair.server.sendFile(ends.server.handle, file, 0, 8_000_000, 1);
+    settle(pair);
+    assert.equal(ends.server.sends.length, 0, 'the kernel took it all');
+    pair.server.closeFile(file);
+    pair.client.receiveStart(ends.client.handle);
+    until(pair, 'the result', () => ends.server.sends.length === 1);
+    assert.equal(ends.server.sends[0].result, -EBADF);
+    closeAll(pair, ends);
   });
 
   rule('a file whose name is given to another keeps its bytes', (pair, files, root) => {

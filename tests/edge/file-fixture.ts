@@ -125,6 +125,11 @@ export class FileReactor {
     return this.at(file).inode.number;
   }
 
+  fileChanged(file: FileHandle): boolean {
+    const { inode, size, modifiedMs } = this.at(file);
+    return inode.bytes.length !== size || inode.modifiedMs !== modifiedMs;
+  }
+
   readFile(
     file: FileHandle,
     fileOffset: number,

@@ -563,6 +563,49 @@ describe('files that change', () => {
     bench.close();
   });
 
+  for (const mode of ['sendfile', 'memory'] as const) {
+    it(`are opened once more when they change before they are read (${mode})`, () => {
+      for (const content of ['altered in place, and longer', 'x', 'NO EXTENSION']) {
+        const bench = site({ mode });
+        bench.reactor.pending = true;
+        const target = bench.begin('/data');
+        bench.reactor.settleOne();
+        bench.reactor.files.overwrite('/srv/data', new Uint8Array(Buffer.from(content)), FILE_MS + 1);
+        bench.settle(target);
+        assert.equal(target.status, 200);
+        assert.equal(target.body.toString(), content);
+        bench.close();
+      }
+    });
+
+    it(`are cut when they change again and again (${mode})`, () => {
+      const bench = site({ mode });
+      bench.reactor.pending = true;
+      bench.reactor.before = (operation) => {
+        const bytes = new Uint8Array(Buffer.from(`version ${operation}`));
+        bench.reactor.files.overwrite('/srv/data', bytes, FILE_MS + operation);
+      };
+      const target = bench.ask('/data');
+      assert.equal(target.fault, E_FILE_CHANGED);
+      bench.close();
+    });
+
+    it(`are never a mixture, whatever they are read in (${mode})`, () => {
+      for (let step = 0; step < 8; step++) {
+        const bench = site({ mode });
+        bench.reactor.readMost = 3;
+        bench.reactor.before = (operation) => {
+          if (operation !== step) return;
+          const bytes = new Uint8Array(Buffer.from('NO EXTENSION'));
+          bench.reactor.files.overwrite('/srv/data', bytes, FILE_MS + 1);
+        };
+        const target = bench.ask('/data');
+        assert.ok(['no extension', 'NO EXTENSION'].includes(target.body.toString()), target.body.toString());
+        bench.close();
+      }
+    });
+  }
+
   it('go on from the old content when they were replaced or removed', () => {
     for (const replace of [true, false]) {
       const bench = site();
