@@ -73,7 +73,7 @@ Or in another terminal:
   curl -N ${url}/api/clock             # a response that streams, a line a second
   curl -d 'some content' ${url}/api/echo
   curl -i ${url}/limited/hello         # ten times a minute, then 429
-  curl -iL ${url}/old/style.css?x=1    # a redirect that keeps path and query
+  curl -iL '${url}/old/style.css?x=1'  # a redirect that keeps path and query
   curl -i --path-as-is ${url}/../etc/passwd
 
 Its configuration: ${configPath}
