@@ -83,6 +83,12 @@ export class Endpoint {
     return this.arrivedBytes;
   }
 
+  /** Bytes that `write` has room for. */
+  get writableBytes(): number {
+    const { peer } = this;
+    return peer === null ? 0 : Math.max(0, peer.windowBytes - peer.usedBytes);
+  }
+
   /** `read` would report the peer's end or a failure. */
   get ended(): boolean {
     return this.arrivedBytes === 0 && (this.finArrived || this.resetErrno !== 0);

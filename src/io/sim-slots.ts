@@ -4,6 +4,7 @@
  */
 
 import { constants } from 'node:os';
+import { assert } from '../base/assert.ts';
 import type { BufferId } from './buffer-pool.ts';
 import { NO_BUFFER } from './buffer-pool.ts';
 import type { FileHandle, Handle, ListenerHandler, SocketHandler } from './reactor.ts';
@@ -108,10 +109,11 @@ export class ListenerSlot implements Slot, EndpointOwner {
   }
 }
 
-/** Bytes or a part of a file that wait to be sent. */
+/** Bytes, a part of a file, or what another socket is to receive, that wait to be sent. */
 class Segment {
   readonly buffer: BufferId;
   readonly file: FileHandle;
+  readonly source: SocketSlot | null;
   /** Arena offset, or offset in the file. */
   readonly offset: number;
   readonly length: number;
@@ -123,6 +125,7 @@ class Segment {
   constructor(
     buffer: BufferId,
     file: FileHandle,
+    source: SocketSlot | null,
     offset: number,
     length: number,
     tag: number,
@@ -130,6 +133,7 @@ class Segment {
   ) {
     this.buffer = buffer;
     this.file = file;
+    this.source = source;
     this.offset = offset;
     this.length = length;
     this.tag = tag;
@@ -142,7 +146,8 @@ const RECEIVE_OFF = 0;
 const RECEIVE_ONCE = 1;
 const RECEIVE_ON = 2;
 
-const filePart = new Uint8Array(FILE_PART_BYTES);
+/** Where bytes pass that come from no buffer. */
+const part = new Uint8Array(FILE_PART_BYTES);
 
 export class SocketSlot implements Slot, EndpointOwner {
   handle: Handle;
@@ -161,6 +166,8 @@ export class SocketSlot implements Slot, EndpointOwner {
   private readonly segments: Segment[];
   private sendErrno: number;
   private finWanted: boolean;
+  /** Takes all that this socket is to receive. */
+  private forwardTo: SocketSlot | null;
   /** A segment that the kernel may still be reading when the socket is closed. */
   private inFlight: BufferId;
 
@@ -180,11 +187,13 @@ export class SocketSlot implements Slot, EndpointOwner {
     this.segments = [];
     this.sendErrno = 0;
     this.finWanted = false;
+    this.forwardTo = null;
     this.inFlight = NO_BUFFER;
   }
 
   wake(): void {
     this.node.ready(this);
+    if (this.forwardTo !== null) this.node.ready(this.forwardTo);
   }
 
   receiveStart(): void {
@@ -209,11 +218,21 @@ export class SocketSlot implements Slot, EndpointOwner {
   }
 
   send(buffer: BufferId, offset: number, length: number, tag: number): void {
-    this.push(new Segment(buffer, 0, offset, length, tag, this.finWanted));
+    this.push(new Segment(buffer, 0, null, offset, length, tag, this.finWanted));
   }
 
   sendFile(file: FileHandle, fileOffset: number, length: number, tag: number): void {
-    this.push(new Segment(NO_BUFFER, file, fileOffset, length, tag, this.finWanted));
+    this.push(new Segment(NO_BUFFER, file, null, fileOffset, length, tag, this.finWanted));
+  }
+
+  /** `source` is null where it is closed already. */
+  sendFrom(source: SocketSlot | null, length: number, tag: number): void {
+    assert(source === null || source.forwardTo === null, 'a socket is forwarded twice');
+    if (source !== null) {
+      source.forwardTo = this;
+      source.lateBytes = 0;
+    }
+    this.push(new Segment(NO_BUFFER, 0, source, 0, length, tag, this.finWanted));
   }
 
   shutdownSend(): void {
@@ -231,7 +250,7 @@ export class SocketSlot implements Slot, EndpointOwner {
     }
     this.drop();
     this.endpoint?.close(abortive);
-    this.node.ready(this);
+    this.wake();
   }
 
   destroy(): void {
@@ -317,13 +336,37 @@ export class SocketSlot implements Slot, EndpointOwner {
     if (this.sendErrno === 0) this.sendErrno = -EPIPE;
   }
 
+  /** Bytes taken, 0 where what they come from has ended, or -errno. */
   private write(endpoint: Endpoint, segment: Segment, left: number): number {
     if (segment.buffer !== NO_BUFFER) {
       return endpoint.write(this.node.pool.bytes, segment.offset + segment.sent, left);
     }
-    const part = filePart.subarray(0, Math.min(left, FILE_PART_BYTES));
-    const count = this.node.fileBytes(segment.file, segment.offset + segment.sent, part);
+    const length = Math.min(left, FILE_PART_BYTES);
+    if (segment.file === 0) return this.writeFrom(endpoint, segment.source, length);
+    const count = this.node.fileBytes(segment.file, segment.offset + segment.sent, part.subarray(0, length));
     return count <= 0 ? count : endpoint.write(part, 0, count);
+  }
+
+  private writeFrom(endpoint: Endpoint, source: SocketSlot | null, length: number): number {
+    const from = source === null || source.closing ? null : source.endpoint;
+    if (from === null || from.ended) return 0;
+    // A failure shows without bytes too; there is no room for none.
+    const room = Math.min(length, endpoint.writableBytes);
+    if (room === 0) return endpoint.write(part, 0, length);
+    const count = from.read(part, 0, room);
+    if (count <= 0) return count;
+    this.node.counters.bytesReceived += count;
+    return this.writeAll(endpoint, count);
+  }
+
+  /** What was taken from one socket goes into the other: there is room for it. */
+  private writeAll(endpoint: Endpoint, count: number): number {
+    for (let at = 0; at < count; ) {
+      const taken = endpoint.write(part, at, count - at);
+      if (taken < 0) return taken;
+      at += taken;
+    }
+    return count;
   }
 
   private finishSegment(segment: Segment, result: number): void {
@@ -335,6 +378,12 @@ export class SocketSlot implements Slot, EndpointOwner {
 
   private release(segment: Segment): void {
     if (segment.buffer !== NO_BUFFER) this.node.pool.release(segment.buffer);
+    if (segment.source !== null) segment.source.forwardEnded();
+  }
+
+  private forwardEnded(): void {
+    this.forwardTo = null;
+    if (!this.closing) this.node.ready(this);
   }
 
   private drop(): void {
@@ -346,9 +395,10 @@ export class SocketSlot implements Slot, EndpointOwner {
 
   private stepReceive(): void {
     const endpoint = this.endpoint;
-    if (endpoint === null || this.endReported) return;
+    if (endpoint === null || this.endReported || this.forwardTo !== null) return;
     for (let count = 0; count < RECEIVES_PER_TURN; count++) {
-      if (this.closing || (this.receiving === RECEIVE_OFF && this.lateBytes === 0)) return;
+      if (this.closing || this.forwardTo !== null) return;
+      if (this.receiving === RECEIVE_OFF && this.lateBytes === 0) return;
       if (endpoint.readableBytes > 0) {
         if (!this.receive(endpoint)) return;
         continue;

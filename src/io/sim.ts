@@ -76,6 +76,8 @@ export interface SimNodeOptions {
   readonly descriptorsMax?: number;
   /** What goes wrong on this node (its links follow the network's). */
   readonly faults?: SimFaults;
+  /** Whether its kernel moves bytes from socket to socket (`sendFrom`); true where absent. */
+  readonly forwards?: boolean;
 }
 
 /** An open file or root. */
@@ -108,6 +110,7 @@ export class SimReactor implements Reactor, SimNode {
   readonly faults: SimFaults;
   nowMs: number;
   wallMs: number;
+  readonly sendFrom?: (handle: Handle, source: Handle, length: number, tag: number) => void;
   private readonly options: SimNodeOptions;
   private readonly descriptorsMax: number;
   private readonly slots: (Slot | null)[];
@@ -149,6 +152,7 @@ export class SimReactor implements Reactor, SimNode {
     this.turning = false;
     this.destroyed = false;
     this.baseline = [0, 0, 0, 0];
+    if (options.forwards !== false) this.sendFrom = this.forward.bind(this);
     network.nodes.push(this);
   }
 
@@ -228,6 +232,13 @@ export class SimReactor implements Reactor, SimNode {
     const open = this.fileAt(file);
     assert(open !== null && open.inode.kind !== INODE_DIRECTORY, 'sendFile of what is no open file');
     this.socketAt(handle)?.sendFile(file, fileOffset, length, tag);
+  }
+
+  private forward(handle: Handle, source: Handle, length: number, tag: number): void {
+    assert(tag !== 0 && length > 0 && source !== handle, 'sendFrom of nothing');
+    const from = this.socketAt(source);
+    assert(from === null || !from.connecting, 'sendFrom a socket that is not connected');
+    this.socketAt(handle)?.sendFrom(from, length, tag);
   }
 
   sendQueuedBytes(handle: Handle): number {

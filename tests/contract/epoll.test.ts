@@ -1,5 +1,8 @@
 import { kernelContract } from './kernel-backends.ts';
 import { loopRules } from './loop.ts';
 
-kernelContract('epoll', 'epoll');
+/** Whether it has `sendFrom`. */
+const FORWARDS = false;
+
+kernelContract('epoll', 'epoll', FORWARDS);
 loopRules('epoll', 'epoll');

@@ -15,8 +15,8 @@ export function kernelBackend(backend: string): MakePair {
 }
 
 /** Everything that a backend on a kernel is held to. */
-export function kernelContract(name: string, backend: string): void {
-  reactorContract(name, kernelBackend(backend));
+export function kernelContract(name: string, backend: string, forwards: boolean): void {
+  reactorContract(name, kernelBackend(backend), forwards);
   test(`${name}: out of descriptors, accepting pauses, says so, and recovers`, () => {
     const script = fileURLToPath(new URL('run-exhaustion.ts', import.meta.url));
     const shell = `ulimit -n 100; exec "${process.execPath}" "${script}" "${backend}"`;

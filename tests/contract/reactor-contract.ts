@@ -7,14 +7,17 @@ import { describe } from 'node:test';
 import { connectionRules } from './connections.ts';
 import { endRules } from './ends.ts';
 import { fileRules } from './files.ts';
+import { forwardingRules } from './forwarding.ts';
 import { limitRules } from './limits.ts';
 import type { MakePair } from './pair.ts';
 import { streamRules } from './streams.ts';
 
-export function reactorContract(name: string, makePair: MakePair): void {
+/** `forwards`: whether the backend has `sendFrom`. */
+export function reactorContract(name: string, makePair: MakePair, forwards: boolean): void {
   describe(`${name}: connections`, () => connectionRules(makePair));
   describe(`${name}: streams`, () => streamRules(makePair));
   describe(`${name}: ends`, () => endRules(makePair));
   describe(`${name}: files`, () => fileRules(makePair));
+  describe(`${name}: forwarding`, () => forwardingRules(makePair, forwards));
   describe(`${name}: scarcity and time`, () => limitRules(makePair));
 }

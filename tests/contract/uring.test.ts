@@ -1,5 +1,8 @@
 import { kernelContract } from './kernel-backends.ts';
 import { loopRules } from './loop.ts';
 
-kernelContract('io_uring', 'uring');
+/** Whether it has `sendFrom`. */
+const FORWARDS = false;
+
+kernelContract('io_uring', 'uring', FORWARDS);
 loopRules('io_uring', 'uring');

@@ -141,6 +141,7 @@ class World {
       ipv4: '10.0.0.1',
       pool: options.edgePool?.(shape) ?? new SimBufferPool(shape),
       descriptorsMax: scarce ? 24 : 1000,
+      forwards: random.chance(0.5),
     });
     this.outside = this.actors('clients', CLIENT_ADDRESS);
     this.origin = new Origin(this.actors('origins', '10.0.0.3'), this.verdict, CLIENT_ADDRESS);
