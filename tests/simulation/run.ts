@@ -24,7 +24,7 @@ function report({ seed, mood, violations }: WorldResult): void {
   failures++;
   console.log(`seed ${seed} (${mood}):`);
   for (const violation of violations.slice(0, 8)) console.log(`  ${violation}`);
-  console.log(`  replay: node tests/simulation/run.ts --seed ${seed}`);
+  console.log(`  replay: npm run simulate -- --seed ${seed}`);
 }
 
 for (let seed = from; seed <= to; seed++) {
