@@ -1,0 +1,307 @@
+/** Starting, reloading, stopping: signals, exit codes, what is said, and what goes on meanwhile. */
+
+import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
+import { createServer } from 'node:net';
+import { after, before, describe, test } from 'node:test';
+import { type Edge, runCommand, runEdge, startEdge } from '../fixtures/edge.ts';
+import { IO_BACKENDS, type IoBackend } from '../fixtures/io-backends.ts';
+import { type Origin, type OriginConnection, responseText, startOrigin } from '../fixtures/origin.ts';
+import { pause, until, within } from '../fixtures/patience.ts';
+import { freePort } from '../fixtures/ports.ts';
+import { exchangeOnce, RawClient } from '../fixtures/raw-client.ts';
+
+const HOST = 'Host: example.com\r\n';
+const STACK_TRACE = /^ {4}at .*:\d+:\d+\)?$/m;
+
+function get(target = '/'): string {
+  return `GET ${target} HTTP/1.1\r\n${HOST}\r\n`;
+}
+
+function named(name: string): (connection: OriginConnection) => Promise<void> {
+  return async (connection) => {
+    for (;;) {
+      const request = await connection.readRequest();
+      if (request === null) break;
+      if (request.target.startsWith('/slow')) await pause(1200);
+      if (request.target === '/upgrade') {
+        await connection.write(
+          'HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: custom\r\n\r\n',
+        );
+        connection.socket.pipe(connection.socket);
+        return;
+      }
+      if (request.target === '/never') return;
+      await connection.write(responseText('200 OK', `${name} ${request.text()}`.trim()));
+    }
+    connection.end();
+  };
+}
+
+function route(url: string, host = 'example.com'): string {
+  return `[host_routes."${host}"]\ntype = "Proxy"\nurl = "${url}"\nallowed_upgrades = ["custom"]\n`;
+}
+
+function suite(io: IoBackend): void {
+  describe(`lifecycle (${io})`, { concurrency: 6 }, () => {
+    let one: Origin;
+    let two: Origin;
+
+    before(async () => {
+      one = await startOrigin(named('one'));
+      two = await startOrigin(named('two'));
+    });
+
+    after(async () => {
+      await one.close();
+      await two.close();
+    });
+
+    const reload = async (edge: Edge, toml: string): Promise<string> => {
+      const from = edge.stderr().length;
+      edge.rewrite(toml);
+      edge.signal('SIGHUP');
+      return edge.logged(/reload|configuration/i, from);
+    };
+
+    test('SIGHUP changes the routes for new connections at once, and drops none', async () => {
+      const edge = await startEdge(route(one.url), { io });
+      const kept = await RawClient.connect(edge.port);
+      assert.equal((await kept.request(get())).text(), 'one');
+      const slow = await RawClient.connect(edge.port);
+      await slow.send(get('/slow'));
+      const upgraded = await RawClient.connect(edge.port);
+      const response = await upgraded.request(
+        `GET /upgrade HTTP/1.1\r\n${HOST}Connection: Upgrade\r\nUpgrade: custom\r\n\r\n`,
+      );
+      assert.equal(response.status, 101);
+      await pause(100);
+
+      await reload(edge, route(two.url));
+      await until(async () => (await exchangeOnce(edge.port, get())).text() === 'two', 5000, 'the new route');
+      // In flight: it ends as it began.
+      assert.equal((await slow.response()).text(), 'one');
+      // Kept alive: it adopts the new routes, or has been closed politely.
+      await kept.send(get());
+      const outcome = await kept.outcome();
+      if (outcome.response === null) assert.equal(outcome.ending, 'end');
+      else assert.equal(outcome.body.toString(), 'two');
+      // Upgraded: it lives on.
+      await upgraded.send('still here');
+      assert.equal((await upgraded.unreadAtLeast(10)).toString('latin1'), 'still here');
+      for (const client of [kept, slow, upgraded]) client.destroy();
+      await edge.stop();
+    });
+
+    test('an invalid configuration keeps the old one and says why', async () => {
+      const edge = await startEdge(route(one.url), { io });
+      for (const [toml, word] of [
+        ['[host_routes."example.com"]\ntype = "Proxy"\nurl = "invalid-url"\n', /invalid-url|url/i],
+        ['this is no toml', /line|toml|syntax/i],
+        [`${route(one.url)}\nunknown_key = 1\n`, /unknown_key/],
+        [
+          '[host_routes."example.com"]\ntype = "Proxy"\nupstream = "missing"\n',
+          /Upstream 'missing' not found/,
+        ],
+      ] as const) {
+        const from = edge.stderr().length;
+        edge.rewrite(toml);
+        edge.signal('SIGHUP');
+        await edge.logged(word, from);
+        assert.equal((await exchangeOnce(edge.port, get())).text(), 'one');
+      }
+      await reload(edge, route(two.url));
+      await until(async () => (await exchangeOnce(edge.port, get())).text() === 'two', 5000, 'the new route');
+      await edge.stop();
+    });
+
+    test('a reload that changes a listen address says that it needs a restart', async () => {
+      const port = await freePort();
+      const edge = await startEdge(route(one.url), { io });
+      const from = edge.stderr().length;
+      const changed = readFileSync(edge.configPath, 'utf8').replace(
+        /listen = .*/,
+        `listen = "127.0.0.1:${port}"`,
+      );
+      edge.rewriteWhole(changed);
+      edge.signal('SIGHUP');
+      await edge.logged(/restart/i, from);
+      assert.equal((await exchangeOnce(edge.port, get())).text(), 'one');
+      await edge.stop();
+    });
+
+    test('fifty reloads under load answer every request', async () => {
+      const edge = await startEdge(route(one.url), { io });
+      let reloading = true;
+      const answered: string[] = [];
+      const load = Array.from({ length: 4 }, async () => {
+        while (reloading) answered.push((await exchangeOnce(edge.port, get())).text());
+      });
+      for (let round = 0; round < 50; round++) {
+        edge.rewrite(route(round % 2 === 0 ? two.url : one.url));
+        edge.signal('SIGHUP');
+        await pause(20);
+      }
+      reloading = false;
+      await Promise.all(load);
+      assert.ok(answered.length > 50);
+      assert.ok(answered.every((text) => text === 'one' || text === 'two'));
+      assert.ok(answered.includes('two'));
+      await edge.stop();
+    });
+
+    for (const signal of ['SIGTERM', 'SIGINT'] as const) {
+      test(`${signal} finishes what is in flight, accepts nothing more, and exits 0`, async () => {
+        const edge = await startEdge(route(one.url), { io });
+        const idle = await RawClient.connect(edge.port);
+        await idle.request(get());
+        const inFlight = await RawClient.connect(edge.port);
+        await inFlight.send(get('/slow'));
+        const uploading = await RawClient.connect(edge.port);
+        await uploading.send(`POST /slow HTTP/1.1\r\n${HOST}Content-Length: 10\r\n\r\nhello`);
+        await pause(150);
+        edge.signal(signal);
+        await idle.closed();
+        const refused = await RawClient.connect(edge.port).then(
+          (client) =>
+            client.request(get()).then(
+              () => false,
+              () => true,
+            ),
+          () => true,
+        );
+        assert.ok(refused, 'a new connection was served');
+        await uploading.send('world');
+        assert.equal((await inFlight.response()).text(), 'one');
+        assert.equal((await uploading.response('POST')).text(), 'one helloworld');
+        await inFlight.closed();
+        const exit = await within(edge.exited, 8000, 'the exit');
+        assert.deepEqual(exit, { code: 0, signal: null }, edge.stderr());
+      });
+    }
+
+    test('shutdown_timeout_secs bounds the wait for what never ends', async () => {
+      const edge = await startEdge(route(one.url), { io, server: 'shutdown_timeout_secs = 1' });
+      const client = await RawClient.connect(edge.port);
+      await client.send(get('/never'));
+      const upgraded = await RawClient.connect(edge.port);
+      await upgraded.request(
+        `GET /upgrade HTTP/1.1\r\n${HOST}Connection: Upgrade\r\nUpgrade: custom\r\n\r\n`,
+      );
+      await pause(100);
+      const startMs = performance.now();
+      edge.signal('SIGTERM');
+      const exit = await within(edge.exited, 6000, 'the exit');
+      assert.equal(exit.code, 0, edge.stderr());
+      const ms = performance.now() - startMs;
+      assert.ok(ms > 500 && ms < 4000, `after ${ms} ms`);
+      client.destroy();
+      upgraded.destroy();
+    });
+
+    test('a second SIGTERM doesn’t break the first', async () => {
+      const edge = await startEdge(route(one.url), { io });
+      const client = await RawClient.connect(edge.port);
+      await client.send(get('/slow'));
+      await pause(100);
+      edge.signal('SIGTERM');
+      await pause(50);
+      edge.signal('SIGTERM');
+      const exit = await within(edge.exited, 8000, 'the exit');
+      assert.equal(exit.signal, null);
+      client.destroy();
+    });
+
+    test('SIGUSR1 opens no inspector', async () => {
+      const edge = await startEdge(route(one.url), { io });
+      edge.signal('SIGUSR1');
+      await pause(300);
+      assert.ok(!/debugger|inspector/i.test(edge.stderr()), edge.stderr());
+      assert.equal((await exchangeOnce(edge.port, get())).text(), 'one');
+      await edge.stop();
+    });
+
+    test('a port that is taken is exit 3, with the reason', async () => {
+      const holder = createServer();
+      await new Promise<void>((resolve) => holder.listen(0, '127.0.0.1', resolve));
+      const { port } = holder.address() as { port: number };
+      const { exit, output } = await runEdge(`[server]\nlisten = "127.0.0.1:${port}"\n${route(one.url)}`, io);
+      await new Promise((resolve) => holder.close(resolve));
+      assert.deepEqual(exit, { code: 3, signal: null }, output);
+      assert.match(output, new RegExp(`${port}`));
+      assert.match(output, /in use|taken|EADDRINUSE/i);
+      assert.doesNotMatch(output, STACK_TRACE);
+    });
+
+    for (const [name, config, words] of [
+      ['no TOML', 'server = [', /line|syntax|toml/i],
+      [
+        'an unknown key',
+        '[server]\nlisten = "127.0.0.1:1"\nlissten = "x"\n',
+        /lissten.*listen|listen.*lissten/is,
+      ],
+      [
+        'an invalid URL',
+        '[server]\nlisten = "127.0.0.1:1"\n[path_routes."example.com"."/api/"]\ntype = "Proxy"\nurl = "invalid-url"\n',
+        /Invalid proxy URL for route 'example\.com:\/api\/': /,
+      ],
+      [
+        'a missing upstream',
+        '[server]\nlisten = "127.0.0.1:1"\n[path_routes."example.com"."/api/"]\ntype = "Proxy"\nupstream = "backend-pool"\n',
+        /Upstream 'backend-pool' not found/,
+      ],
+      [
+        'a bad CIDR',
+        `[server]\nlisten = "127.0.0.1:1"\ntrusted_proxies = ["10.0.0.0/33"]\n`,
+        /10\.0\.0\.0\/33/,
+      ],
+      [
+        'a feature that is not built',
+        '[server]\nlisten = "127.0.0.1:1"\nhttp3_enabled = true\n',
+        /not supported|HTTP\/3/i,
+      ],
+    ] as const) {
+      test(`a wrong configuration is exit 1, with the reason: ${name}`, async () => {
+        const { exit, output } = await runEdge(config, io);
+        assert.deepEqual(exit, { code: 1, signal: null }, output);
+        assert.match(output, words);
+        assert.doesNotMatch(output, STACK_TRACE);
+      });
+    }
+
+    test('several problems are told at once', async () => {
+      const config =
+        '[server]\nlisten = "nonsense"\nfoo = 1\n[path_routes."example.com"."/"]\ntype = "Proxy"\nurl = "x"\n';
+      const { exit, output } = await runEdge(config, io);
+      assert.equal(exit.code, 1);
+      for (const word of ['listen', 'foo', 'example.com']) assert.ok(output.includes(word), output);
+    });
+  });
+}
+
+describe('command line', () => {
+  for (const args of [['--nonsense'], ['serve', '--nonsense'], ['serve', '-c'], ['nonsense']]) {
+    test(`wrong usage is exit 2: ${args.join(' ')}`, () => {
+      const { code, stderr } = runCommand(args);
+      assert.equal(code, 2, stderr);
+      assert.notEqual(stderr, '');
+    });
+  }
+
+  test('a configuration file that doesn’t exist is exit 1 with its path', () => {
+    const { code, stderr } = runCommand(['serve', '-c', '/nonexistent/config.toml']);
+    assert.equal(code, 1, stderr);
+    assert.match(stderr, /\/nonexistent\/config\.toml/);
+  });
+
+  test('--help and --version are exit 0', () => {
+    const help = runCommand(['--help']);
+    assert.equal(help.code, 0);
+    assert.match(help.stdout, /serve/);
+    const version = runCommand(['--version']);
+    assert.equal(version.code, 0);
+    assert.match(version.stdout, /\d+\.\d+\.\d+/);
+  });
+});
+
+for (const io of IO_BACKENDS) suite(io);
