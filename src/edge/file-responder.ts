@@ -30,8 +30,8 @@ import {
   E_NOT_FOUND,
   E_OVERLOAD,
 } from '../http/fault.ts';
-import { F_CONTENT_RANGE, F_CONTENT_TYPE, F_LOCATION, F_RANGE } from '../http/fields.ts';
-import { BODY_LENGTH, BODY_NONE, LENGTH_UNKNOWN, M_GET, M_HEAD } from '../http/message.ts';
+import { F_RANGE } from '../http/fields.ts';
+import { M_GET, M_HEAD } from '../http/message.ts';
 import { RANGE_UNSATISFIABLE, RangeSet } from '../http/ranges.ts';
 import {
   type BufferId,
@@ -44,12 +44,12 @@ import {
 } from '../io/buffer-pool.ts';
 import { DIRECTORY, type FileHandle, type FileHandler, PENDING, REGULAR } from '../io/reactor.ts';
 import { isAbsent, openFault } from './file-faults.ts';
+import { sendDirectoryRedirect, sendFileHead, sendUnsatisfiable, sendVerdict } from './file-head.ts';
 import { writeRelativePath } from './file-path.ts';
 import type { FileRoute } from './file-route.ts';
 import { type FileEntry, RECHECK_MS } from './file-table.ts';
-import { leadingSlashes, uriText } from './location.ts';
 import type { MemoryContent } from './memory-files.ts';
-import { MULTIPART_TYPE, MultipartRanges } from './multipart-ranges.ts';
+import { MultipartRanges } from './multipart-ranges.ts';
 import { type Responder, type ResponseTarget, SEND_HIGH_BYTES } from './responder.ts';
 
 /** A piece of a file up to this length is read into the buffer that is sent; a longer one goes by sendfile. */
@@ -308,7 +308,8 @@ export class FileResponder implements Responder, FileHandler {
     if (reactor.fileKind(file) === DIRECTORY) {
       reactor.closeFile(file);
       if (this.directoryLength >= 0 || !this.route.isDirectory) return this.fail(E_FORBIDDEN);
-      return this.redirectToDirectory(target);
+      sendDirectoryRedirect(target);
+      return this.end(target);
     }
     this.file = file;
     this.unsteady = false;
@@ -322,23 +323,6 @@ export class FileResponder implements Responder, FileHandler {
     const kind = reactor.fileKind(file);
     reactor.closeFile(file);
     return this.fail(kind === DIRECTORY ? E_FORBIDDEN : E_NOT_FOUND);
-  }
-
-  /** `/docs/sub`, a directory: relative links in its index need the slash. The query is kept. */
-  private redirectToDirectory(target: ResponseTarget): number {
-    const { text, bytes } = this.route.reactor.pool;
-    const { request, response } = target;
-    // Exactly one slash in front: two would name a host.
-    const slashes = leadingSlashes(bytes, target.pathOffset, target.pathLength);
-    const path = uriText(text, target.pathOffset + slashes, target.pathLength - slashes);
-    const query =
-      request.queryOffset < 0 ? '' : `?${uriText(text, request.queryOffset, request.queryLength)}`;
-    response.status = 301;
-    target.addResponseField(F_LOCATION, '', `/${path}/${query}`);
-    response.bodyKind = BODY_NONE;
-    response.contentLength = 0;
-    target.sendHead();
-    return this.end(target);
   }
 
   // ---- Choosing the representation --------------------------------------------------------------------
@@ -532,7 +516,8 @@ export class FileResponder implements Responder, FileHandler {
     const { fields, methodId } = request;
     const verdict = evaluatePreconditions(fields, bits, methodId, etag, modifiedSeconds, nowSeconds);
     if (verdict === NOT_MODIFIED || verdict === PRECONDITION_FAILED) {
-      return this.sendWithoutContent(target, entry, verdict);
+      sendVerdict(target, entry, verdict);
+      return this.end(target);
     }
     this.status = 200;
     ranges.setSingle(0, this.size);
@@ -542,7 +527,10 @@ export class FileResponder implements Responder, FileHandler {
       ifRangeHolds(fields, etag, modifiedSeconds, nowSeconds)
     ) {
       const count = this.readRange(target);
-      if (count === RANGE_UNSATISFIABLE) return this.sendUnsatisfiable(target, entry);
+      if (count === RANGE_UNSATISFIABLE) {
+        sendUnsatisfiable(target, entry, this.size);
+        return this.end(target);
+      }
       if (count > 0) this.status = 206;
       else ranges.setSingle(0, this.size);
     }
@@ -573,50 +561,21 @@ export class FileResponder implements Responder, FileHandler {
     return this.ranges.parse(fields.bytes, fields.valueOffset(index), fields.valueLength(index), this.size);
   }
 
-  private sendWithoutContent(target: ResponseTarget, entry: FileEntry, status: number): number {
-    const { response } = target;
-    response.status = status;
-    response.bodyKind = BODY_NONE;
-    response.contentLength = status === NOT_MODIFIED ? LENGTH_UNKNOWN : 0;
-    entry.addValidators(response.fields);
-    target.sendHead();
-    return this.end(target);
-  }
-
-  private sendUnsatisfiable(target: ResponseTarget, entry: FileEntry): number {
-    const { response } = target;
-    response.status = 416;
-    response.bodyKind = BODY_NONE;
-    response.contentLength = 0;
-    entry.addValidators(response.fields);
-    target.addResponseField(F_CONTENT_RANGE, '', `bytes */${this.size}`);
-    target.sendHead();
-    return this.end(target);
-  }
-
   /** The head of a 200 or 206. False: there is no memory for it. */
   private sendHead(target: ResponseTarget): boolean {
     if (this.headSent) return true;
     if (this.file !== NO_FILE && !this.lookUpEntry()) return false;
-    const { entry, ranges } = this;
+    const { entry } = this;
     assert(entry !== null, 'a head without an entry');
-    const { response } = target;
-    response.status = this.status;
-    response.bodyKind = BODY_LENGTH;
-    response.contentLength = ranges.totalBytes();
-    if (this.isMultipart) {
-      response.contentLength += this.multipart.bytes;
-      entry.addForParts(response.fields);
-      target.addResponseField(F_CONTENT_TYPE, '', MULTIPART_TYPE);
-    } else {
-      entry.addAll(response.fields);
-      if (this.status === 206) {
-        const range = `bytes ${ranges.starts[0]}-${ranges.ends[0] - 1}/${this.size}`;
-        target.addResponseField(F_CONTENT_RANGE, '', range);
-      }
-    }
     this.headSent = true;
-    target.sendHead();
+    sendFileHead(
+      target,
+      entry,
+      this.status,
+      this.ranges,
+      this.isMultipart ? this.multipart.bytes : 0,
+      this.size,
+    );
     return true;
   }
 
