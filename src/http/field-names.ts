@@ -4,7 +4,7 @@
  */
 
 import { assert } from '../base/assert.ts';
-import { asciiBytes, lowerByte } from '../base/bytes.ts';
+import { asciiBytes, lowerByte, viewOf } from '../base/bytes.ts';
 import { UNDERSCORE } from './char-class.ts';
 import {
   F_CONTENT_LENGTH,
@@ -29,23 +29,35 @@ import {
 
 const SLOTS = 512;
 const NAME_BYTES_MAX = 32;
+const NAME_WORDS_MAX = NAME_BYTES_MAX / 4;
+/** Sets bit 5 of four bytes: letters become lower case. */
+const FOLD = 0x20202020;
 
 /** A fixed set of field names, found by their bytes whatever their case. Index 0 means "none of them". */
 export class NameTable {
   private readonly slots: Uint8Array;
-  private readonly lower: Uint8Array;
+  /** Each name in lower case, in little-endian words. */
+  private readonly words: Int32Array;
+  /** The last four bytes of each name of four or more. */
+  private readonly lastWords: Int32Array;
   private readonly lengths: Uint8Array;
 
   /** `names[0]` is not used. Names have 2 … 32 bytes. */
   constructor(names: readonly string[]) {
     assert(names.length < 256, 'too many names for one table');
     this.slots = new Uint8Array(SLOTS);
-    this.lower = new Uint8Array(names.length * NAME_BYTES_MAX);
+    this.words = new Int32Array(names.length * NAME_WORDS_MAX);
+    this.lastWords = new Int32Array(names.length);
     this.lengths = new Uint8Array(names.length);
     for (let index = 1; index < names.length; index++) {
       const name = asciiBytes(names[index].toLowerCase());
       assert(name.length >= 2 && name.length <= NAME_BYTES_MAX, 'a name does not fit the table');
-      this.lower.set(name, index * NAME_BYTES_MAX);
+      const padded = new DataView(new ArrayBuffer(NAME_BYTES_MAX));
+      for (let at = 0; at < name.length; at++) padded.setUint8(at, name[at]);
+      for (let word = 0; word < NAME_WORDS_MAX; word++) {
+        this.words[index * NAME_WORDS_MAX + word] = padded.getInt32(word * 4, true);
+      }
+      if (name.length >= 4) this.lastWords[index] = padded.getInt32(name.length - 4, true);
       this.lengths[index] = name.length;
       let slot = slotOf(name, 0, name.length);
       while (this.slots[slot] !== 0) slot = (slot + 1) & (SLOTS - 1);
@@ -65,11 +77,23 @@ export class NameTable {
     return 0;
   }
 
+  /** Word by word, the last one overlapping the one before it where the length is no multiple of four. */
   private equals(bytes: Uint8Array, offset: number, length: number, index: number): boolean {
-    const lower = this.lower;
-    const base = index * NAME_BYTES_MAX;
+    if (length < 4) return this.equalsShort(bytes, offset, length, index);
+    const view = viewOf(bytes);
+    const words = this.words;
+    let word = index * NAME_WORDS_MAX;
+    const lastAt = offset + length - 4;
+    for (let at = offset; at < lastAt; at += 4) {
+      if ((view.getInt32(at, true) | FOLD) !== words[word++]) return false;
+    }
+    return (view.getInt32(lastAt, true) | FOLD) === this.lastWords[index];
+  }
+
+  private equalsShort(bytes: Uint8Array, offset: number, length: number, index: number): boolean {
+    const word = this.words[index * NAME_WORDS_MAX];
     for (let at = 0; at < length; at++) {
-      if ((bytes[offset + at] | 0x20) !== lower[base + at]) return false;
+      if ((bytes[offset + at] | 0x20) !== ((word >>> (at * 8)) & 0xff)) return false;
     }
     return true;
   }

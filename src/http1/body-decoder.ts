@@ -177,6 +177,14 @@ export class BodyDecoder {
     return this.state === S_CONTENT ? this.remaining : 0;
   }
 
+  /** Content bytes of a body of known length went by another way. */
+  skip(length: number): void {
+    assert(this.state === S_CONTENT && !this.chunked && length <= this.remaining, 'content skipped that is not due');
+    this.remaining -= length;
+    this.dataBytes += length;
+    if (this.remaining === 0) this.state = S_END;
+  }
+
   /** Content bytes delivered, and those still to come of what has been declared: the length, or the chunk at hand. */
   get announcedBytes(): number {
     return this.dataBytes + this.remaining;

@@ -9,7 +9,7 @@
  */
 
 import { assert } from '../base/assert.ts';
-import { asciiBytes, equalsBytes, equalsIgnoreCase } from '../base/bytes.ts';
+import { asciiBytes, equalsBytes, equalsIgnoreCase, viewOf } from '../base/bytes.ts';
 import { hostLengthOf } from '../http/authority.ts';
 import { CHAR_CLASS, COMMA, CR, HTAB, LF, SP, TCHAR } from '../http/char-class.ts';
 import {
@@ -94,6 +94,10 @@ const FIELDS = 3;
 
 const METHOD_BYTES: readonly Uint8Array[] = METHOD_NAMES.map(asciiBytes);
 const VERSION_BYTES = asciiBytes('HTTP/1.1\r\n');
+/** The same as little-endian words. */
+const HTTP_WORD = 0x50545448;
+const VERSION_11_WORD = 0x312e312f;
+const CRLF_WORD = 0x0a0d;
 const CONTINUE = asciiBytes('100-continue');
 const TRAILERS = asciiBytes('trailers');
 const H2C = asciiBytes('h2c');
@@ -351,6 +355,22 @@ function methodIdOf(bytes: Uint8Array, offset: number, length: number): number {
 
 /** `HTTP/1.1` CRLF or `HTTP/1.0` CRLF (RFC 9112 §2.3). Position after it, NEED_MORE, or a fault. */
 function parseVersion(head: RequestHead, bytes: Uint8Array, at: number, stop: number): number {
+  if (at + VERSION_BYTES.length <= stop) {
+    const view = viewOf(bytes);
+    if (
+      view.getInt32(at, true) === HTTP_WORD &&
+      view.getInt32(at + 4, true) === VERSION_11_WORD &&
+      view.getInt16(at + 8, true) === CRLF_WORD
+    ) {
+      head.version = 11;
+      return at + VERSION_BYTES.length;
+    }
+  }
+  return parseOtherVersion(head, bytes, at, stop);
+}
+
+/** Any version but a complete `HTTP/1.1` CRLF, byte by byte. */
+function parseOtherVersion(head: RequestHead, bytes: Uint8Array, at: number, stop: number): number {
   for (let index = 0; index < VERSION_BYTES.length; index++) {
     if (at + index === stop) return NEED_MORE;
     const byte = bytes[at + index];

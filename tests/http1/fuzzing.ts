@@ -241,7 +241,9 @@ const framingLine = fc
   .tuple(
     fc
       .constantFrom(...FRAMING_VALUES)
-      .chain(([name, values]) => fc.tuple(fc.constant(name), fc.constantFrom(...values))),
+      .chain(([name, values]) =>
+        fc.tuple(fc.constant(name), fc.oneof(fc.constant(values[0]), fc.constantFrom(...values))),
+      ),
     fc.constantFrom(0, 0, 0, 1, 2),
     separator,
     lineEnd,

@@ -683,3 +683,19 @@ test('forgets an unfinished head when it is reset', () => {
   assert.equal(parser.parse(head, bytes, 35, bytes.length), bytes.length - 35);
   assert.equal(head.fields.count, 1);
 });
+
+test('judges each byte of a value alike wherever it stands in it', () => {
+  for (let byte = 0; byte < 256; byte++) {
+    if (byte === 0x0a || byte === 0x0d) continue;
+    const allowed = byte === 0x09 || (byte >= 0x20 && byte !== 0x7f);
+    for (let before = 0; before < 9; before++) {
+      for (const after of [0, 1, 2, 3, 4, 9]) {
+        const value = `${'\xffa'.repeat(5).slice(0, before)}${String.fromCharCode(byte)}${'b'.repeat(after)}`;
+        const parsed = parseRequest(bytesOf(`${GET}X: ${value}\r\n\r\n`));
+        const place = `byte ${byte} after ${before} and before ${after}`;
+        if (!allowed) assert.equal(nameOf(parsed.result), 'bad-field-value', place);
+        else assert.equal(parsed.fields[1]?.[1], value.replace(/^[ \t]+|[ \t]+$/g, ''), place);
+      }
+    }
+  }
+});
