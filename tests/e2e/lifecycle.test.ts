@@ -202,8 +202,9 @@ function suite(io: IoBackend): void {
     test('a second SIGTERM doesn’t break the first', async () => {
       const edge = await startEdge(route(one.url), { io });
       const client = await RawClient.connect(edge.port);
-      await client.send(get('/slow'));
-      await pause(100);
+      await client.send(get(`/slow/second-${io}`));
+      const arrived = (): boolean => one.text().includes(`/slow/second-${io}`);
+      await until(arrived, 5000, 'the request at the origin');
       edge.signal('SIGTERM');
       await pause(50);
       edge.signal('SIGTERM');
