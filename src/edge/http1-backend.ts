@@ -3,7 +3,7 @@
  * ProxyResponder that holds it owns the exchange's side.
  *
  * States: CONNECTING → BUSY (connected, with a responder) → IDLE (in its server's pool) → BUSY …; TUNNEL after
- * a 101; CLOSED. An idle connection holds no engine and no buffer, and receives only to notice its end.
+ * a 101, then FLUSH while its last bytes leave; CLOSED. An idle connection holds no engine and no buffer, and receives only to notice its end.
  */
 
 import { assert } from '../base/assert.ts';
@@ -36,13 +36,19 @@ const S_IDLE = 1;
 const S_HEAD = 2;
 const S_BODY = 3;
 const S_TUNNEL = 4;
-const S_CLOSED = 5;
+/** Nobody waits for anything but that what is queued leaves. */
+const S_FLUSH = 5;
+const S_CLOSED = 6;
 
 const TICK_MS = 1000;
 /** Interim responses before a final one; a backend that sends more is out of its mind. */
 const INTERIM_MAX = 32;
 /** Content still to come from which on it is received in large pieces on request. */
 const BULK_BYTES = 65536;
+/** A tunnel of which one half has ended is over when the other half has been silent for this long. */
+const HALF_TUNNEL_IDLE_MS = 300_000;
+/** How long a backend may take nothing of a tunnel's last bytes. */
+const FLUSH_STALL_MS = 30_000;
 /** The responder hears that there is room again when the queue has fallen below this. */
 const SEND_LOW_BYTES = 131072;
 
@@ -66,6 +72,9 @@ export class Http1Backend implements SocketHandler, TimerHandler {
   private interims: number;
   private sendFailed: boolean;
   private wantsWritable: boolean;
+  /** What was queued, and what the backend had acknowledged, at the timer's last look. */
+  private queuedBefore: number;
+  private acknowledgedBefore: number;
   /** Exchanges that it has carried before this one. */
   served: number;
 
@@ -88,6 +97,8 @@ export class Http1Backend implements SocketHandler, TimerHandler {
     this.interims = 0;
     this.sendFailed = false;
     this.wantsWritable = false;
+    this.queuedBefore = 0;
+    this.acknowledgedBefore = -1;
     this.served = 0;
   }
 
@@ -174,6 +185,7 @@ export class Http1Backend implements SocketHandler, TimerHandler {
 
   /** The client's half of a tunnel has ended. */
   endSend(): void {
+    this.touch();
     this.port.shutdownSend(this.handle);
   }
 
@@ -211,6 +223,21 @@ export class Http1Backend implements SocketHandler, TimerHandler {
     this.port.close(this.handle, abortive);
   }
 
+  /** The end of a tunnel: closes when the last bytes have left. The responder hears nothing more. */
+  closeWhenSent(): void {
+    this.engine?.out.flush();
+    if (this.state !== S_TUNNEL || this.queuedBytes() === 0) {
+      this.close(false);
+      return;
+    }
+    this.state = S_FLUSH;
+    this.responder = null;
+    this.releaseEngine();
+    this.input.clear();
+    this.sinceMs = this.context.reactor.nowMs;
+    this.tick();
+  }
+
   onClose(): void {
     if (this.state === S_CONNECTING) this.fault(E_CONNECT);
     this.server.forget(this);
@@ -219,7 +246,7 @@ export class Http1Backend implements SocketHandler, TimerHandler {
   // ---- Receiving --------------------------------------------------------------------------------------
 
   onReceive(_handle: Handle, buffer: BufferId, offset: number, length: number): void {
-    if (this.state === S_CLOSED) {
+    if (this.state === S_CLOSED || this.state === S_FLUSH) {
       this.input.drop(buffer);
       return;
     }
@@ -238,7 +265,7 @@ export class Http1Backend implements SocketHandler, TimerHandler {
   onReceiveEnd(_handle: Handle, errno: number): void {
     this.input.ended();
     if (this.state === S_CLOSED) return;
-    if (this.state === S_IDLE) {
+    if (this.state === S_IDLE || (this.state === S_FLUSH && errno < 0)) {
       this.close(false);
       return;
     }
@@ -384,7 +411,7 @@ export class Http1Backend implements SocketHandler, TimerHandler {
     assert(engine !== null && responder !== null, 'a response without an exchange');
     const reusable =
       !engine.parser.closeAfter &&
-      responder.requestSent &&
+      responder.leavesConnectionClean &&
       !this.peerEnded &&
       !this.sendFailed &&
       this.input.isEmpty;
@@ -415,6 +442,7 @@ export class Http1Backend implements SocketHandler, TimerHandler {
         return;
       }
       case S_TUNNEL:
+        this.touch();
         if (this.peerErrno < 0) this.fault(E_RESPONSE_TRUNCATED);
         else this.responder?.onBackendTunnelEnd();
         return;
@@ -432,7 +460,7 @@ export class Http1Backend implements SocketHandler, TimerHandler {
   }
 
   private receive(): void {
-    if (this.peerEnded || this.paused || this.state === S_CLOSED || this.state === S_CONNECTING) return;
+    if (this.peerEnded || this.paused || this.state >= S_FLUSH || this.state === S_CONNECTING) return;
     this.input.want(this.wantsBulk());
   }
 
@@ -461,10 +489,15 @@ export class Http1Backend implements SocketHandler, TimerHandler {
     if (result < 0) {
       // The backend may have answered before it closed: what it said counts, if it comes.
       this.sendFailed = true;
-      this.responder?.onBackendSendFailed();
+      if (this.state === S_FLUSH) this.close(true);
+      else this.responder?.onBackendSendFailed();
       return;
     }
     this.sinceMs = this.context.reactor.nowMs;
+    if (this.state === S_FLUSH && this.queuedBytes() === 0) {
+      this.close(false);
+      return;
+    }
     if (this.wantsWritable && this.queuedBytes() < SEND_LOW_BYTES) {
       this.wantsWritable = false;
       this.responder?.onBackendWritable();
@@ -489,19 +522,40 @@ export class Http1Backend implements SocketHandler, TimerHandler {
       case S_IDLE:
         this.checkIdle(nowMs);
         return;
-      case S_TUNNEL:
+      case S_FLUSH:
+        if (!this.takesBytes() && nowMs - this.sinceMs >= FLUSH_STALL_MS) this.close(true);
         break;
-      default: {
-        const responder = this.responder;
-        const waits = responder?.awaitsBackend(this.queuedBytes()) === true && !this.paused;
-        if (!waits) this.sinceMs = nowMs;
-        else if (responder !== null && nowMs - this.sinceMs >= responder.responseTimeoutMs) {
-          this.fault(E_RESPONSE_TIMEOUT);
-          return;
-        }
-      }
+      default:
+        if (this.isOverdue(nowMs)) this.fault(E_RESPONSE_TIMEOUT);
     }
-    this.tick();
+    if (this.isOpen) this.tick();
+  }
+
+  /** Whether nothing has come for too long while it is the backend that everybody waits for. */
+  private isOverdue(nowMs: number): boolean {
+    const { responder } = this;
+    if (responder === null || this.takesBytes()) return false;
+    const queued = this.queuedBytes();
+    const silentMs = nowMs - this.sinceMs;
+    if (this.state === S_TUNNEL) {
+      if (queued > 0) return silentMs >= responder.responseTimeoutMs;
+      return responder.tunnelEnds && !this.paused && silentMs >= HALF_TUNNEL_IDLE_MS;
+    }
+    if (responder.awaitsBackend(queued) && !this.paused) return silentMs >= responder.responseTimeoutMs;
+    this.sinceMs = nowMs;
+    return false;
+  }
+
+  /** Whether the backend has taken bytes since the last look. A large segment itself tells only when all of it has left. */
+  private takesBytes(): boolean {
+    const queued = this.queuedBytes();
+    const acknowledged = queued > 0 ? this.port.sendAcknowledgedBytes(this.handle) : -1;
+    const moved =
+      queued < this.queuedBefore || (acknowledged >= 0 && acknowledged !== this.acknowledgedBefore);
+    this.queuedBefore = queued;
+    this.acknowledgedBefore = acknowledged;
+    if (moved) this.touch();
+    return moved;
   }
 
   private checkIdle(nowMs: number): void {

@@ -17,6 +17,7 @@ import {
   E_CLIENT_GONE,
   E_HEAD_TIMEOUT,
   E_OVERLOAD,
+  E_SHUTDOWN,
   E_WRITE_TIMEOUT,
 } from '../http/fault.ts';
 import type { FieldSection } from '../http/fields.ts';
@@ -148,7 +149,7 @@ export class Http1Connection implements SocketHandler, TimerHandler, DownstreamS
   /** The edge's patience is over. */
   abort(): void {
     if (this.state === S_CLOSED) return;
-    this.gone(E_CLIENT_GONE);
+    this.gone(E_SHUTDOWN);
   }
 
   // ---- Reading --------------------------------------------------------------------------------------
@@ -212,7 +213,7 @@ export class Http1Connection implements SocketHandler, TimerHandler, DownstreamS
 
   private beginRequest(): boolean {
     if (this.closeAfter) {
-      this.input.offset = this.input.end;
+      this.beginLinger();
       return true;
     }
     if (this.requests > 0 && this.port.sendQueuedBytes(this.handle) > PIPELINE_UNSENT_BYTES) return false;
@@ -435,7 +436,8 @@ export class Http1Connection implements SocketHandler, TimerHandler, DownstreamS
   /** Sees to it that what the present state waits for can come. */
   private receive(): void {
     if (this.peerEnded || this.state === S_CLOSED || (this.paused && this.state !== S_LINGER)) return;
-    if (this.state === S_WAIT && !this.input.isEmpty) return;
+    // What can't be used yet is enough: it must not grow.
+    if ((this.state === S_WAIT || this.state === S_IDLE) && !this.input.isEmpty) return;
     this.input.want(this.wantsBulk());
   }
 
@@ -544,15 +546,24 @@ export class Http1Connection implements SocketHandler, TimerHandler, DownstreamS
       this.wantsWritable = false;
       this.exchange?.onWritable();
     }
-    if (this.state === S_LINGER && queued === 0 && !this.resetAtEnd && (this.peerEnded || this.cleanEnd))
-      this.close(false);
+    // More may have been queued just now, and the response may be complete.
+    if (this.state === S_LINGER) this.lingerSent();
     else if (this.state === S_IDLE && !this.input.isEmpty) this.process();
+  }
+
+  /** LINGER: some of what was queued has left. */
+  private lingerSent(): void {
+    if (this.resetAtEnd || this.port.sendQueuedBytes(this.handle) > 0) return;
+    if (this.peerEnded || this.cleanEnd) this.close(false);
+    else this.deadlineMs = this.context.reactor.nowMs + LINGER_MS;
   }
 
   startTunnel(): void {
     this.flush();
-    this.state = this.peerEnded ? S_WAIT : S_TUNNEL;
+    this.state = S_TUNNEL;
     this.closeAfter = true;
+    // Nothing but the connection's end tells where a tunnel's bytes end.
+    this.contentUntilClose = true;
     this.process();
   }
 
@@ -582,7 +593,7 @@ export class Http1Connection implements SocketHandler, TimerHandler, DownstreamS
         return;
       }
       // Where the connection's end would look like the content's, the client must see a reset instead.
-      this.resetAtEnd = this.contentUntilClose || this.state === S_TUNNEL;
+      this.resetAtEnd = this.contentUntilClose;
       this.beginLinger();
       return;
     }
@@ -609,7 +620,9 @@ export class Http1Connection implements SocketHandler, TimerHandler, DownstreamS
   /** Sends what is queued, then our end; discards what the client still sends, for a while. */
   private beginLinger(): void {
     if (this.state === S_LINGER || this.state === S_CLOSED) return;
-    this.cleanEnd = (this.state === S_WAIT || this.state === S_IDLE) && this.input.isEmpty && !this.refused;
+    // A client that may have sent its next request already would lose the response to the reset that it gets.
+    const last = this.state === S_IDLE || (this.state === S_WAIT && this.engine?.parser.closeAfter === true);
+    this.cleanEnd = last && this.input.isEmpty && !this.refused;
     this.engine?.out.flush();
     this.releaseEngine();
     this.state = S_LINGER;

@@ -31,6 +31,11 @@ export class InputQueue {
     return this.count === 0;
   }
 
+  /** Entries; each of them holds a whole buffer, however few its bytes. */
+  get pieces(): number {
+    return this.count;
+  }
+
   push(buffer: BufferId, offset: number, length: number): void {
     const capacity = this.entries.length / 3;
     if (this.count === capacity) this.grow(capacity);

@@ -40,8 +40,9 @@ import { type Responder, SEND_HIGH_BYTES } from './responder.ts';
 import { offeredUpgrade, validUpgrade } from './upgrade.ts';
 import type { GroupServer } from './upstream-group.ts';
 
-/** Sent content that is kept for a retry on a fresh connection, at most. */
+/** Sent content that is kept for a retry on a fresh connection, at most: bytes, and pieces that each hold a buffer. */
 const REPLAY_BYTES_MAX = 65536;
+const REPLAY_PIECES_MAX = 16;
 
 export class ProxyResponder implements Responder {
   private readonly context: EdgeContext;
@@ -66,6 +67,8 @@ export class ProxyResponder implements Responder {
   private upgrade: string;
   private tunnel: boolean;
   private backendEnded: boolean;
+  /** The client waits for the backend's 100 before it sends content. */
+  private awaitsContinue: boolean;
   /** All of the request is on its way. */
   requestSent: boolean;
 
@@ -90,6 +93,7 @@ export class ProxyResponder implements Responder {
     this.upgrade = '';
     this.tunnel = false;
     this.backendEnded = false;
+    this.awaitsContinue = false;
     this.requestSent = false;
   }
 
@@ -113,6 +117,7 @@ export class ProxyResponder implements Responder {
     this.upgrade = '';
     this.tunnel = false;
     this.backendEnded = false;
+    this.awaitsContinue = request.expectContinue;
     this.requestSent = false;
     const fault = this.prepareRequest(exchange, route);
     if (fault !== 0) {
@@ -193,21 +198,23 @@ export class ProxyResponder implements Responder {
       return;
     }
     engine.out.flush();
-    this.replayContent(engine);
-    this.sendPending(engine);
+    if (this.replayContent(engine)) this.sendPending(engine);
   }
 
-  /** Content that a connection took with it into its death, once more. */
-  private replayContent(engine: ClientEngine): void {
+  /** Content that a connection took with it into its death, once more. False: the exchange is over. */
+  private replayContent(engine: ClientEngine): boolean {
     const { replay } = this;
     while (replay.shift()) {
-      if (!engine.out.data(replay.buffer, replay.offset, replay.length)) this.sendFailed = true;
+      if (!this.sendContent(engine, replay.buffer, replay.offset, replay.length)) return false;
     }
+    return true;
   }
 
   private sendPending(engine: ClientEngine): void {
     const { pending } = this;
-    while (pending.shift()) this.sendContent(engine, pending.buffer, pending.offset, pending.length);
+    while (pending.shift()) {
+      if (!this.sendContent(engine, pending.buffer, pending.offset, pending.length)) return;
+    }
     if (this.ended && !this.requestSent) this.endRequest(engine);
     else this.regulateRequest();
   }
@@ -215,45 +222,53 @@ export class ProxyResponder implements Responder {
   private endRequest(engine: ClientEngine): void {
     this.requestSent = true;
     this.backend?.touch();
-    if (!engine.out.end(this.exchange?.requestTrailers ?? NO_FIELDS)) this.sendFailed = true;
+    if (!engine.out.end(this.exchange?.requestTrailers ?? NO_FIELDS)) this.abandon(E_OVERLOAD);
   }
 
   // ---- From the exchange ------------------------------------------------------------------------------
 
   onRequestData(buffer: BufferId, offset: number, length: number): void {
     const { engine } = this;
+    this.awaitsContinue = false;
     if (engine === null) {
       this.pending.push(buffer, offset, length);
       this.regulateRequest();
       return;
     }
-    this.sendContent(engine, buffer, offset, length);
+    if (!this.sendContent(engine, buffer, offset, length)) return;
     engine.out.flush();
     this.regulateRequest();
   }
 
-  private sendContent(engine: ClientEngine, buffer: BufferId, offset: number, length: number): void {
+  /** False: memory is exhausted, a piece is missing from the content, and the exchange is over. */
+  private sendContent(engine: ClientEngine, buffer: BufferId, offset: number, length: number): boolean {
     const { pool } = this.context.reactor;
     if (this.sendFailed) {
-      pool.release(buffer);
-      return;
+      // A retry needs what this connection did not take.
+      if (!this.keepForRetry(buffer, offset, length)) pool.release(buffer);
+      return true;
     }
     this.contentSent = true;
-    if (this.reused && this.replayable && !this.responseStarted) {
-      if (this.replay.bytes + length <= REPLAY_BYTES_MAX) {
-        pool.retain(buffer);
-        this.replay.push(buffer, offset, length);
-      } else {
-        this.dropReplay();
-      }
-    }
+    if (this.reused && this.keepForRetry(buffer, offset, length)) pool.retain(buffer);
     this.backend?.touch();
-    if (!engine.out.data(buffer, offset, length)) this.sendFailed = true;
+    if (engine.out.data(buffer, offset, length)) return true;
+    this.abandon(E_OVERLOAD);
+    return false;
   }
 
-  private dropReplay(): void {
+  /** Puts content aside where the request may be sent once more; where that is too much, it may not. */
+  private keepForRetry(buffer: BufferId, offset: number, length: number): boolean {
+    const { replay } = this;
+    const retries = this.reused && !this.retried && !this.responseStarted;
+    if (!retries || !(this.replayable || !this.contentSent)) return false;
+    if (replay.bytes + length <= REPLAY_BYTES_MAX && replay.pieces < REPLAY_PIECES_MAX) {
+      replay.push(buffer, offset, length);
+      return true;
+    }
     this.replayable = false;
-    this.replay.clear();
+    this.contentSent = true;
+    replay.clear();
+    return false;
   }
 
   /** Stops the client while the backend can't take more. */
@@ -316,7 +331,17 @@ export class ProxyResponder implements Responder {
 
   /** Whether it is the backend's turn: it has all that the client sent, or doesn't take it. */
   awaitsBackend(queuedBytes: number): boolean {
-    return this.requestSent || this.sendFailed || queuedBytes > 0;
+    return this.requestSent || this.sendFailed || this.awaitsContinue || queuedBytes > 0;
+  }
+
+  /** Whether the connection is as good as before when the response is complete. */
+  get leavesConnectionClean(): boolean {
+    return this.requestSent && !this.sendFailed && this.upgrade === '';
+  }
+
+  /** One half of the tunnel has ended. */
+  get tunnelEnds(): boolean {
+    return this.tunnel && (this.ended || this.backendEnded);
   }
 
   onBackendInterim(): void {
@@ -324,6 +349,7 @@ export class ProxyResponder implements Responder {
     if (exchange === null) return;
     this.startResponse();
     const { response } = exchange;
+    if (response.status === 100) this.awaitsContinue = false;
     removeHopByHop(response.fields, false);
     response.fields.removeAll(F_CONTENT_LENGTH);
     exchange.sendInformational(response);
@@ -409,7 +435,7 @@ export class ProxyResponder implements Responder {
   private endTunnel(): void {
     const { exchange, backend } = this;
     this.finish();
-    backend?.close(false);
+    backend?.closeWhenSent();
     exchange?.sendEnd();
   }
 
@@ -434,7 +460,6 @@ export class ProxyResponder implements Responder {
     this.engine = null;
     if (this.mayRetry(code)) {
       this.requestSent = false;
-      this.requestPaused = false;
       if (code !== E_CONNECT) this.retried = true;
       this.open(exchange, route);
       return;

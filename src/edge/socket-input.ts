@@ -14,8 +14,9 @@ const RX_MULTI = 1;
 /** One large buffer. */
 const RX_ONCE = 2;
 
-/** Bytes that may wait in the queue; above it receiving stops. */
+/** Bytes that may wait in the queue, and pieces, each of which holds a buffer; from there on receiving stops. */
 const QUEUE_BYTES_MAX = 65536;
+const QUEUE_PIECES_MAX = 8;
 
 export class SocketInput {
   private readonly pool: BufferPool;
@@ -49,7 +50,7 @@ export class SocketInput {
     }
     if (this.queue === null) this.queue = new InputQueue(this.pool);
     this.queue.push(buffer, offset, length);
-    if (this.queue.bytes > QUEUE_BYTES_MAX) this.stop();
+    if (this.queue.bytes > QUEUE_BYTES_MAX || this.queue.pieces >= QUEUE_PIECES_MAX) this.stop();
   }
 
   /** Bytes came that nobody wants. */
