@@ -8,6 +8,7 @@
  * content (RFC 9110 §6.5.1).
  */
 
+import { assert } from '../base/assert.ts';
 import { hexValue } from '../base/bytes.ts';
 import {
   BACKSLASH,
@@ -179,7 +180,10 @@ export class BodyDecoder {
 
   /** Content bytes of a body of known length went by another way. */
   skip(length: number): void {
-    assert(this.state === S_CONTENT && !this.chunked && length <= this.remaining, 'content skipped that is not due');
+    assert(
+      this.state === S_CONTENT && !this.chunked && length <= this.remaining,
+      'content skipped that is not due',
+    );
     this.remaining -= length;
     this.dataBytes += length;
     if (this.remaining === 0) this.state = S_END;

@@ -260,3 +260,16 @@ test('forgets the trailers of the body before', () => {
   decoder.start(BODY_STREAM, -1);
   assert.equal(decoder.trailers.count, 0);
 });
+
+test('counts content that went by another way', () => {
+  const decoder = new BodyDecoder();
+  decoder.start(BODY_LENGTH, 10);
+  assert.equal(decoder.announcedBytes, 10);
+  assert.equal(decoder.decode(bytesOf('abc'), 0, 3), B_DATA);
+  decoder.skip(6);
+  assert.equal(decoder.remainingBytes, 1);
+  assert.equal(decoder.dataBytes, 9);
+  assert.equal(decoder.announcedBytes, 10);
+  decoder.skip(1);
+  assert.equal(decoder.ended, true);
+});
