@@ -452,10 +452,11 @@ export class SimReactor implements Reactor, SimNode {
     return NO_BUFFER;
   }
 
-  /** Where in a buffer a receive begins, from its start. */
+  /** Where in a buffer a receive begins, from its start: mostly near it, now and then near its end. */
   receiveSkip(buffer: BufferId): number {
     const { random } = this.network;
-    return random.chance(this.faults.offsetReceive) ? random.below(this.pool.sizeOf(buffer)) : 0;
+    if (!random.chance(this.faults.offsetReceive)) return 0;
+    return random.below(random.chance(0.1) ? this.pool.sizeOf(buffer) : 64);
   }
 
   // ---- Details ----------------------------------------------------------------------------------------

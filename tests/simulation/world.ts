@@ -75,7 +75,7 @@ mode = "memory"
 `;
 
 /** Enough that nothing is refused for want of memory. */
-const AMPLE: PoolShape = { small: 1024, medium: 512, large: 64 };
+const AMPLE: PoolShape = { small: 1024, medium: 512, large: 160 };
 const ACTORS: PoolShape = { small: 1, medium: 256, large: 32 };
 /** All of a world's life: the clients' patience and the edge's timeouts many times over. */
 const LIFE_MS = 3_000_000;
