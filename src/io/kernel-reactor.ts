@@ -12,7 +12,7 @@ import { NO_SLOT, SLOT_MASK, SlotTable } from '../base/slot-table.ts';
 import { TimerWheel } from '../base/timer-wheel.ts';
 import { EBADF, EINVAL, EMFILE, ENFILE, ENOBUFS, ENOMEM, EOPNOTSUPP } from '../sys/errno.ts';
 import { close } from '../sys/libc.ts';
-import { mapPrivate } from '../sys/memory.ts';
+import { mapPrivate, mapPrivateHuge } from '../sys/memory.ts';
 import { encodeAddress, SOCKADDR_BYTES_MAX, type SocketAddress } from '../sys/sockaddr.ts';
 import {
   acknowledgedBytesOf,
@@ -55,7 +55,7 @@ import {
   STREAM,
 } from './socket-slot.ts';
 
-/** Bounds of a backend's tables. */
+/** Bounds of a backend's tables, and how its memory is mapped. */
 export interface ReactorLimits {
   /** Sockets and listeners. */
   readonly handlesMax: number;
@@ -64,6 +64,8 @@ export interface ReactorLimits {
   readonly fileOperationsMax: number;
   /** Queued segments of all sockets together. */
   readonly segmentsMax: number;
+  /** Whether the arena asks for huge pages. */
+  readonly hugePages: boolean;
 }
 
 export const DEFAULT_LIMITS: ReactorLimits = {
@@ -71,6 +73,7 @@ export const DEFAULT_LIMITS: ReactorLimits = {
   filesMax: 16384,
   fileOperationsMax: 4096,
   segmentsMax: 131072,
+  hugePages: false,
 };
 
 /** How soon a step of the wall clock is noticed. */
@@ -79,6 +82,8 @@ const WALL_CHECK_INTERVAL_MS = 500;
 export abstract class KernelReactor<S extends SocketSlot> implements Reactor, DeferredReceiver {
   abstract readonly name: 'io_uring' | 'epoll';
   readonly pool: BufferPool;
+  /** The arena is on huge pages, as far as the kernel has them. */
+  readonly hugePages: boolean;
   readonly timers: TimerWheel;
   readonly counters: ReactorCounters;
   nowMs: number;
@@ -106,8 +111,11 @@ export abstract class KernelReactor<S extends SocketSlot> implements Reactor, De
   private readonly encoded: WeakMap<SocketAddress, Uint8Array>;
 
   protected constructor(shape: PoolShape, limits: ReactorLimits, makeSocket: () => S) {
-    const arena = mapPrivate(arenaBytes(shape));
-    this.pool = new BufferPool(arena.buffer, arena.address, shape);
+    const { memory, granted } = limits.hugePages
+      ? mapPrivateHuge(arenaBytes(shape))
+      : { memory: mapPrivate(arenaBytes(shape)), granted: false };
+    this.hugePages = granted;
+    this.pool = new BufferPool(memory.buffer, memory.address, shape);
     this.nowMs = Math.floor(performance.now());
     this.wallMs = Date.now();
     this.wallOffsetMs = this.wallMs - this.nowMs;

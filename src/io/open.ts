@@ -10,6 +10,8 @@ import { UringReactor } from './uring.ts';
 export interface OpenOptions {
   readonly shape?: PoolShape;
   readonly limits?: ReactorLimits;
+  /** Asks for huge pages under the buffers; in place of what `limits` says. */
+  readonly hugePages?: boolean;
   /** What SALLYPORT_IO says: `uring` or `epoll` forces that backend; absent or empty, the better one is taken. */
   readonly backend?: string | undefined;
 }
@@ -18,6 +20,8 @@ export interface OpenedReactor {
   readonly reactor: Reactor;
   /** Why it is this one; words for a log line. */
   readonly reason: string;
+  /** The buffers are on huge pages. When they were asked for and this is false, the kernel has none. */
+  readonly hugePages: boolean;
 }
 
 /** io_uring was asked for and cannot be had, or the name is unknown. An operator's mistake: the message says what to do. */
@@ -31,21 +35,26 @@ export class ReactorUnavailable extends Error {
  */
 export function openReactor(options: OpenOptions = {}): OpenedReactor {
   const shape = options.shape ?? DEFAULT_SHAPE;
-  const limits = options.limits ?? DEFAULT_LIMITS;
+  const given = options.limits ?? DEFAULT_LIMITS;
+  const limits = { ...given, hugePages: options.hugePages ?? given.hugePages };
   const backend = options.backend ?? process.env['SALLYPORT_IO'] ?? '';
   if (backend !== '' && backend !== 'uring' && backend !== 'epoll') {
     throw new ReactorUnavailable(`SALLYPORT_IO is '${backend}'; it may be 'uring' or 'epoll'`);
   }
   if (backend === 'epoll') {
-    return { reactor: new EpollReactor(shape, limits), reason: 'SALLYPORT_IO asks for epoll' };
+    return opened(new EpollReactor(shape, limits), 'SALLYPORT_IO asks for epoll');
   }
   const uring = UringReactor.create(shape, limits);
-  if (typeof uring !== 'number') return { reactor: uring, reason: 'the kernel offers io_uring' };
+  if (typeof uring !== 'number') return opened(uring, 'the kernel offers io_uring');
   const cause = refusal(uring);
   if (backend === 'uring') {
     throw new ReactorUnavailable(`SALLYPORT_IO asks for io_uring, but ${cause}; unset it to use epoll`);
   }
-  return { reactor: new EpollReactor(shape, limits), reason: cause };
+  return opened(new EpollReactor(shape, limits), cause);
+}
+
+function opened(reactor: UringReactor | EpollReactor, reason: string): OpenedReactor {
+  return { reactor, reason, hugePages: reactor.hugePages };
 }
 
 function refusal(errno: number): string {

@@ -5,7 +5,7 @@
 
 import koffi from 'koffi';
 import { assert } from '../base/assert.ts';
-import { lastErrno, mmap, munmap } from './libc.ts';
+import { lastErrno, madvise, mmap, munmap } from './libc.ts';
 
 const PROT_READ_WRITE = 3;
 const MAP_SHARED = 0x01;
@@ -14,7 +14,10 @@ const MAP_ANONYMOUS = 0x20;
 const MAP_NORESERVE = 0x4000;
 const MAP_POPULATE = 0x8000;
 const FOUR_GIB = 0x100000000;
+const MADV_HUGEPAGE = 14;
 export const PAGE_BYTES = 4096;
+/** A huge page on x86-64, and on arm64 with pages of 4 KiB. */
+const HUGE_PAGE_BYTES = 2097152;
 
 export class MappedMemory {
   readonly address: number;
@@ -49,15 +52,28 @@ export class MappedMemory {
  * set-up only.
  */
 export function mapPrivate(bytes: number): MappedMemory {
-  const length = roundUpToPage(bytes);
+  return mapAligned(bytes, PAGE_BYTES);
+}
+
+/** The same, for which huge pages were asked. `granted` says whether the kernel will try; ordinary pages otherwise. */
+export function mapPrivateHuge(bytes: number): { readonly memory: MappedMemory; readonly granted: boolean } {
+  const memory = mapAligned(bytes, HUGE_PAGE_BYTES);
+  return { memory, granted: madvise(memory.address, memory.length, MADV_HUGEPAGE) === 0 };
+}
+
+function mapAligned(bytes: number, alignment: number): MappedMemory {
+  const length = Math.ceil(bytes / alignment) * alignment;
   assert(length < FOUR_GIB, 'a mapping must fit between two 4 GiB boundaries');
-  const reserved = mapAnonymous(length * 2);
-  const boundary = Math.ceil((reserved + 1) / FOUR_GIB) * FOUR_GIB;
-  // Either the first half lies before the next boundary, or all that begins at the boundary fits.
-  const start = boundary - reserved >= length ? reserved : boundary;
+  const reservedLength = length * 2 + alignment;
+  const reserved = mapAnonymous(reservedLength);
+  const aligned = Math.ceil(reserved / alignment) * alignment;
+  const boundary = Math.ceil((aligned + 1) / FOUR_GIB) * FOUR_GIB;
+  // Either the first part lies before the next boundary, or all that begins at the boundary fits.
+  const start = boundary - aligned >= length ? aligned : boundary;
   if (start > reserved) munmap(reserved, start - reserved);
   const end = start + length;
-  if (end < reserved + length * 2) munmap(end, reserved + length * 2 - end);
+  const reservedEnd = reserved + reservedLength;
+  if (end < reservedEnd) munmap(end, reservedEnd - end);
   return new MappedMemory(start, length);
 }
 
@@ -71,8 +87,4 @@ function mapAnonymous(length: number): number {
   const address = mmap(0, length, PROT_READ_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (address === -1) throw new Error(`cannot map ${length} bytes of memory: errno ${lastErrno()}`);
   return address;
-}
-
-function roundUpToPage(bytes: number): number {
-  return Math.ceil(bytes / PAGE_BYTES) * PAGE_BYTES;
 }
