@@ -8,7 +8,7 @@
  */
 
 import { execFileSync } from 'node:child_process';
-import { chmodSync, existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { chmodSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { cpus, release, tmpdir, totalmem } from 'node:os';
 import { dirname, join } from 'node:path';
 import { parseArgs } from 'node:util';
@@ -40,6 +40,7 @@ const USAGE = `usage: npm run bench -- [options]
   --seconds S        seconds of load for each measurement (1.5; quick: 0.5)
   --generator wrk    all closed loops with wrk (each for whole seconds)
   --json FILE        where the results go (bench/out/bench.json)
+  --write-docs       puts the tables into docs/BENCHMARKS.md, under Results
   --port N           first of the ports that are used (24000)
   --no-build         don't build Sallyport first
 scenarios: ${SCENARIOS.map((scenario) => scenario.name).join(', ')}, memory
@@ -54,6 +55,7 @@ interface Plan {
   /** Instead of each scenario's own. */
   readonly generator: Generator | null;
   readonly json: string;
+  readonly writeDocs: boolean;
   readonly build: boolean;
   readonly timeLimitMs: number;
   readonly portBase: number;
@@ -82,6 +84,7 @@ function readPlan(argv: readonly string[]): Plan {
       generator: { type: 'string' },
       json: { type: 'string', default: join(repository, 'bench/out/bench.json') },
       port: { type: 'string', default: '24000' },
+      'write-docs': { type: 'boolean', default: false },
       'no-build': { type: 'boolean', default: false },
     },
   });
@@ -106,6 +109,7 @@ function readPlan(argv: readonly string[]): Plan {
     seconds: positive(values.seconds, quick ? 0.5 : 1.5),
     generator: generator ?? null,
     json: values.json,
+    writeDocs: values['write-docs'],
     build: !values['no-build'],
     timeLimitMs: (quick ? 2 : 12) * 60_000,
     portBase: positive(values.port, 24000),
@@ -274,8 +278,22 @@ async function bench(plan: Plan): Promise<void> {
   await origin.stop();
   mkdirSync(dirname(plan.json), { recursive: true });
   writeFileSync(plan.json, `${JSON.stringify(results, null, 1)}\n`);
-  process.stdout.write(markdown(results));
+  const tables = markdown(results);
+  process.stdout.write(tables);
+  if (plan.writeDocs) writeDocs(tables, results.date);
   progress(`results written to ${plan.json}`);
+}
+
+const RESULTS_HEADING = '## Results\n';
+
+/** Replaces what stands under the last heading of docs/BENCHMARKS.md. */
+function writeDocs(tables: string, date: string): void {
+  const path = join(repository, 'docs/BENCHMARKS.md');
+  const text = readFileSync(path, 'utf8');
+  const at = text.indexOf(RESULTS_HEADING);
+  if (at < 0) throw new BenchError(`${path} has no heading Results`);
+  const introduction = `Of ${date.slice(0, 10)}, by \`npm run bench -- --write-docs\`:`;
+  writeFileSync(path, `${text.slice(0, at)}${RESULTS_HEADING}${introduction}\n\n${tables}`);
 }
 
 /** Ends the process and all that it started. */

@@ -43,6 +43,28 @@ export interface SoakSample {
   readonly heldBuffers: number;
 }
 
+/** What a run kept, comparing its end with its middle, when every cache and compiler had had its say. Bytes, but for the buffers. */
+export interface SoakGrowth {
+  readonly heapUsed: number;
+  readonly external: number;
+  readonly rss: number;
+  readonly heldBuffers: number;
+  /** Requests between the two samples. */
+  readonly requests: number;
+}
+
+export function growthOf(samples: readonly SoakSample[]): SoakGrowth {
+  const middle = samples[samples.length >> 1];
+  const last = samples[samples.length - 1];
+  return {
+    heapUsed: last.heapUsed - middle.heapUsed,
+    external: last.external - middle.external,
+    rss: last.rss - middle.rss,
+    heldBuffers: last.heldBuffers - middle.heldBuffers,
+    requests: last.requests - middle.requests,
+  };
+}
+
 const START_MS_MAX = 10_000;
 const PROBE_MS_MAX = 10_000;
 /** Per slice: a run that stands still is ended, not waited for. */
@@ -177,10 +199,15 @@ async function main(): Promise<void> {
     seed: Number(values.seed),
     onSample: (sample) => process.stdout.write(`${line(sample)}\n`),
   });
-  const first = samples[0];
-  const last = samples[samples.length - 1];
-  const growth = (last.heapUsed - first.heapUsed) / (last.requests - first.requests);
-  process.stdout.write(`live heap: ${growth.toFixed(3)} bytes per request\n`);
+  const growth = growthOf(samples);
+  process.stdout.write(
+    `second half, ${growth.requests} requests: live heap ${kib(growth.heapUsed)}, external ${kib(growth.external)}, ` +
+      `RSS ${kib(growth.rss)}, buffers ${growth.heldBuffers}\n`,
+  );
+}
+
+function kib(bytes: number): string {
+  return `${bytes < 0 ? '' : '+'}${(bytes / 1024).toFixed(0)} KiB`;
 }
 
 if (import.meta.main) await main();
