@@ -16,7 +16,7 @@ import {
 import { IDEMPOTENT } from './plan.ts';
 import { HOST } from './request-bytes.ts';
 import { answerSteps, closesAfter, hasContent, unasked, upgradeSteps } from './response-bytes.ts';
-import { ScriptedSocket, type ScriptOwner, type Step } from './scripted-socket.ts';
+import { EAGER, ScriptedSocket, type ScriptOwner, type Step } from './scripted-socket.ts';
 import type { Sighting, Verdict } from './verdict.ts';
 
 /** How long an origin that has closed its half waits for the edge's. */
@@ -78,7 +78,7 @@ class OriginConnection implements ScriptOwner, MessageOwner {
   constructor(origin: Origin, number: number) {
     this.origin = origin;
     this.number = number;
-    this.socket = new ScriptedSocket(origin.reactor, this, { pauseMs: 0 });
+    this.socket = new ScriptedSocket(origin.reactor, this, EAGER);
     this.stream = new MessageStream(this);
     this.request = null;
     this.contentBytes = 0;

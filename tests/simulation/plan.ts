@@ -85,6 +85,8 @@ export interface ClientPlan {
   readonly pipelined: boolean;
   readonly thinkMs: number;
   readonly readPauseMs: number;
+  /** After so many bytes it stops to read for longer than the edge has patience; -1: it never does. */
+  readonly stopsAfterBytes: number;
   /** Ends its half after the last request, before the answers. */
   readonly halfCloses: boolean;
   /** Goes away at this time after the start, whatever it is doing; 0: never. */
@@ -168,6 +170,7 @@ export class Planner {
       pipelined: random.chance(0.4),
       thinkMs: random.chance(0.5) ? 0 : random.below(random.chance(0.2) ? 4000 : 50),
       readPauseMs: random.chance(0.25) ? 1 + random.below(30) : 0,
+      stopsAfterBytes: this.mood !== 'friendly' && random.chance(0.08) ? random.below(5000) : -1,
       halfCloses: random.chance(0.15),
       leavesAfterMs: rude ? 1 + random.below(random.chance(0.5) ? 100 : 5000) : 0,
       leavesByReset: random.chance(0.5),

@@ -17,10 +17,16 @@ export type Step =
   | { readonly kind: 'close' }
   | { readonly kind: 'reset' };
 
-/** How a socket reads: `pauseMs` between pieces; 0: as fast as it comes. */
+/** How a socket reads. */
 export interface Pace {
+  /** Between pieces; 0: as fast as it comes. */
   readonly pauseMs: number;
+  /** After so many bytes it reads nothing for `stopMs`; -1: it never stops. */
+  readonly stopAfterBytes: number;
+  readonly stopMs: number;
 }
+
+export const EAGER: Pace = { pauseMs: 0, stopAfterBytes: -1, stopMs: 0 };
 
 export interface ScriptOwner {
   onConnected(errno: number): void;
@@ -51,6 +57,8 @@ export class ScriptedSocket implements SocketHandler, TimerHandler {
   private deadlineMs: number;
   private readonly scriptTimer: Timer;
   private readonly readTimer: Timer;
+  private receivedBytes: number;
+  private stoppedOnce: boolean;
 
   constructor(reactor: Reactor, owner: ScriptOwner, pace: Pace) {
     this.reactor = reactor;
@@ -66,6 +74,8 @@ export class ScriptedSocket implements SocketHandler, TimerHandler {
     this.deadlineMs = 0;
     this.scriptTimer = new Timer(this, T_SCRIPT);
     this.readTimer = new Timer(this, T_READ);
+    this.receivedBytes = 0;
+    this.stoppedOnce = false;
   }
 
   /** The socket is connected: begins to read and to follow the script. */
@@ -180,12 +190,25 @@ export class ScriptedSocket implements SocketHandler, TimerHandler {
   }
 
   onReceive(_handle: Handle, buffer: BufferId, offset: number, length: number): void {
-    const { pool, timers, nowMs } = this.reactor;
+    const { pool } = this.reactor;
     const bytes = pool.bytes.slice(offset, offset + length);
     pool.release(buffer);
-    if (this.pace.pauseMs > 0) timers.arm(this.readTimer, nowMs + this.pace.pauseMs);
+    this.receivedBytes += length;
+    this.pauseReading();
     this.owner.onBytes(bytes);
     this.follow();
+  }
+
+  private pauseReading(): void {
+    const { pauseMs, stopAfterBytes, stopMs } = this.pace;
+    const { timers, nowMs } = this.reactor;
+    if (stopAfterBytes >= 0 && !this.stoppedOnce && this.receivedBytes >= stopAfterBytes) {
+      this.stoppedOnce = true;
+      this.reactor.receiveStop(this.handle);
+      timers.arm(this.readTimer, nowMs + stopMs);
+    } else if (pauseMs > 0) {
+      timers.arm(this.readTimer, nowMs + pauseMs);
+    }
   }
 
   onReceiveEnd(_handle: Handle, errno: number): void {

@@ -9,7 +9,7 @@ import type { Config } from '../../src/config/model.ts';
 import { formatProblem } from '../../src/config/problem.ts';
 import { EdgeWorker } from '../../src/edge/worker.ts';
 import type { BufferPool, PoolShape } from '../../src/io/buffer-pool.ts';
-import { SIM_SHAPE, SimBufferPool, SimReactor } from '../../src/io/sim.ts';
+import { SimBufferPool, SimReactor } from '../../src/io/sim.ts';
 import { randomFaults, roughFaults, type SimFaults } from '../../src/io/sim-faults.ts';
 import { SimNetwork } from '../../src/io/sim-network.ts';
 import { Log } from '../../src/log/log.ts';
@@ -27,7 +27,11 @@ const ORIGINS: readonly SocketAddress[] = [
   { family: 'unix', path: '/run/origin.sock' },
 ];
 
-const CONFIG = `
+function configText(connectionsMax: number): string {
+  return `
+[security]
+max_concurrent_connections = ${connectionsMax}
+
 [server]
 listen = "10.0.0.1:80"
 keep_alive_timeout_secs = 20
@@ -73,10 +77,16 @@ type = "File"
 path = "${FILES_ROOT}"
 mode = "memory"
 `;
+}
 
 /** Enough that nothing is refused for want of memory. */
 const AMPLE: PoolShape = { small: 1024, medium: 512, large: 160 };
 const ACTORS: PoolShape = { small: 1, medium: 256, large: 32 };
+/** So few that most worlds run out of one class or another; enough to start with. */
+function scarceShape(random: Random): PoolShape {
+  return { small: 32 + random.below(80), medium: 6 + random.below(40), large: 1 + random.below(10) };
+}
+
 /** All of a world's life: the clients' patience and the edge's timeouts many times over. */
 const LIFE_MS = 3_000_000;
 /** After the last client has gone, every connection of the edge ends within its timeouts. */
@@ -135,7 +145,7 @@ class World {
     this.network = new SimNetwork(random.next32(), this.faults);
     this.verdict = new Verdict();
     const scarce = this.mood === 'faulty' && random.chance(0.3);
-    const shape = scarce ? SIM_SHAPE : AMPLE;
+    const shape = scarce ? scarceShape(random) : AMPLE;
     this.edge = new SimReactor(this.network, {
       label: 'edge',
       ipv4: '10.0.0.1',
@@ -153,7 +163,7 @@ class World {
 
   live(): void {
     const { network, random, clients, verdict } = this;
-    const { config, resolved } = configuration();
+    const { config, resolved } = configuration(random.chance(0.2) ? 1 + random.below(4) : 0);
     const worker = new EdgeWorker(this.edge, new Log(config.logging));
     worker.configure(config, resolved);
     const bound = worker.listen(EDGE);
@@ -222,8 +232,11 @@ class World {
   }
 }
 
-function configuration(): { config: Config; resolved: Map<string, readonly SocketAddress[]> } {
-  const { config, problems } = loadConfig(CONFIG, 'simulation', { files: NAMED_PATHS });
+function configuration(connectionsMax: number): {
+  config: Config;
+  resolved: Map<string, readonly SocketAddress[]>;
+} {
+  const { config, problems } = loadConfig(configText(connectionsMax), 'simulation', { files: NAMED_PATHS });
   if (config === null) throw new Error(problems.map((problem) => formatProblem(problem, '')).join('\n'));
   const resolved = new Map<string, readonly SocketAddress[]>();
   for (const { servers } of config.upstreams) {
