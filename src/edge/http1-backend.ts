@@ -46,7 +46,7 @@ const INTERIM_MAX = 32;
 /** Content still to come from which on it is received in large pieces on request. */
 const BULK_BYTES = 65536;
 /** A tunnel of which one half has ended is over when the other half has been silent for this long. */
-const HALF_TUNNEL_IDLE_MS = 300_000;
+const HALF_TUNNEL_IDLE_MS = 120_000;
 /** How long a backend may take nothing of a tunnel's last bytes. */
 const FLUSH_STALL_MS = 30_000;
 /** The responder hears that there is room again when the queue has fallen below this. */

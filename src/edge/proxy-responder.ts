@@ -43,6 +43,9 @@ import type { GroupServer } from './upstream-group.ts';
 /** Sent content that is kept for a retry on a fresh connection, at most: bytes, and pieces that each hold a buffer. */
 const REPLAY_BYTES_MAX = 65536;
 const REPLAY_PIECES_MAX = 16;
+/** Content that may wait for a connection; from there on the client is paused. */
+const PENDING_BYTES_MAX = 65536;
+const PENDING_PIECES_MAX = 8;
 
 export class ProxyResponder implements Responder {
   private readonly context: EdgeContext;
@@ -194,7 +197,7 @@ export class ProxyResponder implements Responder {
     }
     engine.out.chunked = exchange.request.bodyKind === BODY_STREAM;
     if (this.ended && this.pending.isEmpty && this.replay.isEmpty) {
-      this.endRequest(engine);
+      if (this.endRequest(engine) && this.requestPaused) this.regulateRequest();
       return;
     }
     engine.out.flush();
@@ -215,14 +218,17 @@ export class ProxyResponder implements Responder {
     while (pending.shift()) {
       if (!this.sendContent(engine, pending.buffer, pending.offset, pending.length)) return;
     }
-    if (this.ended && !this.requestSent) this.endRequest(engine);
-    else this.regulateRequest();
+    // A client that stays paused could not even be seen to leave.
+    if (!this.ended || this.requestSent || this.endRequest(engine)) this.regulateRequest();
   }
 
-  private endRequest(engine: ClientEngine): void {
+  /** False: memory is exhausted, and the exchange is over. */
+  private endRequest(engine: ClientEngine): boolean {
     this.requestSent = true;
     this.backend?.touch();
-    if (!engine.out.end(this.exchange?.requestTrailers ?? NO_FIELDS)) this.abandon(E_OVERLOAD);
+    if (engine.out.end(this.exchange?.requestTrailers ?? NO_FIELDS)) return true;
+    this.abandon(E_OVERLOAD);
+    return false;
   }
 
   // ---- From the exchange ------------------------------------------------------------------------------
@@ -273,9 +279,12 @@ export class ProxyResponder implements Responder {
 
   /** Stops the client while the backend can't take more. */
   private regulateRequest(): void {
-    const { backend, exchange } = this;
+    const { backend, exchange, pending } = this;
     if (exchange === null) return;
-    const full = this.engine === null || backend === null || backend.queuedBytes() >= SEND_HIGH_BYTES;
+    const full =
+      this.engine === null || backend === null
+        ? pending.bytes >= PENDING_BYTES_MAX || pending.pieces >= PENDING_PIECES_MAX
+        : backend.queuedBytes() >= SEND_HIGH_BYTES;
     if (full && !this.requestPaused && !this.ended) {
       this.requestPaused = true;
       exchange.pauseRequest();

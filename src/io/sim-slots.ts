@@ -170,6 +170,8 @@ export class SocketSlot implements Slot, EndpointOwner {
   private forwardTo: SocketSlot | null;
   /** A segment that the kernel may still be reading when the socket is closed. */
   private inFlight: BufferId;
+  /** Pairs of tag and result of segments that leave in one operation, to be told together. */
+  private readonly results: number[];
 
   constructor(node: SimReactor, handler: SocketHandler | null) {
     this.handle = 0;
@@ -189,6 +191,7 @@ export class SocketSlot implements Slot, EndpointOwner {
     this.finWanted = false;
     this.forwardTo = null;
     this.inFlight = NO_BUFFER;
+    this.results = [];
   }
 
   wake(): void {
@@ -266,10 +269,15 @@ export class SocketSlot implements Slot, EndpointOwner {
       return;
     }
     if (this.connecting && !this.finishConnect()) return;
-    const receivesFirst = this.node.faults.reorder > 0 && this.node.network.random.chance(0.5);
+    const { faults, network } = this.node;
+    const receivesFirst = faults.reorder > 0 && network.random.chance(0.5);
+    const worked = this.sendErrno === 0;
     if (receivesFirst) this.stepReceive();
     if (!this.closing) this.stepSend();
-    if (!receivesFirst && !this.closing) this.stepReceive();
+    if (receivesFirst || this.closing) return;
+    // That sending failed may be known well before a receive tells the same.
+    if (worked && this.sendErrno !== 0 && network.random.chance(faults.reorder)) this.node.ready(this);
+    else this.stepReceive();
   }
 
   private finishClose(): void {
@@ -303,12 +311,23 @@ export class SocketSlot implements Slot, EndpointOwner {
 
   private stepSend(): void {
     const endpoint = this.endpoint;
-    if (endpoint === null) return;
+    if (endpoint === null || (this.segments.length === 0 && !this.finWanted)) return;
+    const together = this.node.faults.reorder > 0 && this.node.network.random.chance(0.5);
+    this.sendSegments(endpoint, together);
+    const { results } = this;
+    for (let at = 0; at < results.length && !this.closing; at += 2) {
+      this.handler?.onSend(this.handle, results[at], results[at + 1]);
+    }
+    results.length = 0;
+  }
+
+  /** `together`: what leaves now is told when all of it has left. */
+  private sendSegments(endpoint: Endpoint, together: boolean): void {
     while (this.segments.length > 0 && !this.closing) {
       const segment = this.segments[0];
       if (segment.afterFin) this.sendFin(endpoint);
       if (this.sendErrno !== 0) {
-        this.finishSegment(segment, this.sendErrno);
+        this.finishSegment(segment, this.sendErrno, together);
         continue;
       }
       const left = segment.length - segment.sent;
@@ -322,7 +341,7 @@ export class SocketSlot implements Slot, EndpointOwner {
       this.queuedBytes -= taken;
       this.node.counters.bytesSent += taken;
       // A file that has ended early gives no bytes: its segment is done.
-      if (segment.sent === segment.length || taken === 0) this.finishSegment(segment, segment.sent);
+      if (segment.sent === segment.length || taken === 0) this.finishSegment(segment, segment.sent, together);
       else if (taken < left && this.node.network.random.chance(this.node.faults.shortSend)) {
         this.node.ready(this);
         return;
@@ -369,11 +388,13 @@ export class SocketSlot implements Slot, EndpointOwner {
     return count;
   }
 
-  private finishSegment(segment: Segment, result: number): void {
+  private finishSegment(segment: Segment, result: number, together: boolean): void {
     this.segments.shift();
     this.queuedBytes -= segment.length - segment.sent;
     this.release(segment);
-    if (segment.tag !== 0) this.handler?.onSend(this.handle, segment.tag, result);
+    if (segment.tag === 0) return;
+    if (together) this.results.push(segment.tag, result);
+    else this.handler?.onSend(this.handle, segment.tag, result);
   }
 
   private release(segment: Segment): void {

@@ -29,6 +29,8 @@ const SETTLE_MS = 40;
 export interface EdgeWorldOptions {
   /** TOML after `[server]`'s listen; several routes are to be there. */
   readonly config?: string;
+  /** `server.listen` as TOML; EDGE alone by default. */
+  readonly listen?: string;
   /** Lines of `[server]`. */
   readonly server?: string;
   /** Lines of the `.security` table of the standard route. */
@@ -301,13 +303,13 @@ ${options.route ?? ''}
 ${options.security ?? ''}
 `;
   const toml = `[server]
-listen = "10.0.0.1:80"
+listen = ${options.listen ?? '"10.0.0.1:80"'}
 ${options.server ?? ''}
 [logging]
 level = "off"
 ${routes}`;
   const { config, problems } = loadConfig(toml, '/etc/edge/config.toml', {
-    files: { kindOf: () => 'socket' as const, isReachable: () => true },
+    files: { kindOf: (path) => (path.endsWith('.sock') ? 'socket' : 'directory'), isReachable: () => true },
   });
   assert.deepEqual(
     problems.map((problem) => formatProblem(problem, '')),
@@ -332,9 +334,7 @@ function addressesOf(target: Config['upstreams'][0]['servers'][0]['target']): re
   if (host === 'both.test') {
     return ['10.0.0.9', ORIGIN].map((address) => ({ family: 'ipv4', address, port }));
   }
-  return host.startsWith('[')
-    ? [{ family: 'ipv6', address: host.slice(1, -1), port }]
-    : [{ family: 'ipv4', address: host, port }];
+  return [{ family: host.includes(':') ? 'ipv6' : 'ipv4', address: host, port }];
 }
 
 // ---- Messages -----------------------------------------------------------------------------------------
