@@ -53,8 +53,14 @@ export async function startEdge(config: Config, reload: () => LoadResult): Promi
 /** Resolves when the edge was asked to stop and the last connection is gone. */
 function stopAsked(worker: EdgeWorker, log: Log, reload: () => LoadResult): Promise<void> {
   return new Promise((resolve) => {
+    // One after the other: resolving names takes time, and the last one asked for is to stay.
+    let reloaded: Promise<void> = Promise.resolve();
     const onHangup = (): void => {
-      void reconfigure(worker, log, reload);
+      reloaded = reloaded
+        .then(() => reconfigure(worker, log, reload))
+        .catch((error: unknown) =>
+          log.error(`reload: ${reasonOf(error)}; the old configuration stays in force`),
+        );
     };
     const onStop = (signal: NodeJS.Signals): void => {
       log.info(`${signal}: stopping`, { open_connections: worker.openConnections });
