@@ -6,8 +6,12 @@
 
 import { assert } from '../base/assert.ts';
 
-/** Fields that one section may hold; more is answered 431 (or a stream error). Our own choice. */
+/** Fields that a section may have as received; more is answered 431 (or a stream error). Our own choice. */
 export const FIELDS_MAX = 128;
+/** Room beyond that for what the edge adds: up to 64 by rules, and its own. */
+const FIELDS_ADDED_MAX = 80;
+/** Fields that a section holds in all. */
+export const FIELDS_HELD_MAX = FIELDS_MAX + FIELDS_ADDED_MAX;
 
 /** Ids of the field names that the edge acts upon; 0 is any other name. Order is free; names are in FIELD_NAMES. */
 export const F_OTHER = 0;
@@ -127,7 +131,7 @@ export class FieldSection {
 
   constructor(bytes: Uint8Array) {
     this.bytes = bytes;
-    this.table = new Int32Array(FIELDS_MAX * FIELD_WORDS);
+    this.table = new Int32Array(FIELDS_HELD_MAX * FIELD_WORDS);
     this.count = 0;
     this.seenLow = 0;
     this.seenHigh = 0;
@@ -147,7 +151,7 @@ export class FieldSection {
   /** Appends a field; false when the section is full. */
   add(nameOffset: number, nameLength: number, valueOffset: number, valueLength: number, id: number): boolean {
     const count = this.count;
-    if (count === FIELDS_MAX) return false;
+    if (count === FIELDS_HELD_MAX) return false;
     const at = count * FIELD_WORDS;
     const table = this.table;
     table[at] = nameOffset;

@@ -8,7 +8,7 @@ import {
 } from '../../src/edge/header-rules.ts';
 import { Scratch } from '../../src/edge/scratch.ts';
 import { fieldIdOfText } from '../../src/http/field-names.ts';
-import { F_REMOVED, FIELDS_MAX, FieldSection } from '../../src/http/fields.ts';
+import { F_REMOVED, FIELDS_HELD_MAX, FieldSection } from '../../src/http/fields.ts';
 import { arenaBytes, BufferPool, MEDIUM, SMALL } from '../../src/io/buffer-pool.ts';
 
 const SHAPE = { small: 2, medium: 3, large: 1 };
@@ -175,7 +175,7 @@ describe('adding', () => {
   });
 
   it('says when the section is full', () => {
-    const fields = section(Array.from({ length: FIELDS_MAX - 1 }, () => ['a', 'b'] as const));
+    const fields = section(Array.from({ length: FIELDS_HELD_MAX - 1 }, () => ['a', 'b'] as const));
     assert.ok(rules([['X', '1']], []).apply(fields));
     assert.ok(!rules([['Y', '1']], []).apply(fields));
   });
