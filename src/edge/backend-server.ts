@@ -35,6 +35,19 @@ export class BackendServer {
     this.all = new Set();
   }
 
+  /** A configuration that names the server comes into force. */
+  follow(addresses: readonly SocketAddress[]): void {
+    this.addresses = addresses;
+    this.idleMax = 0;
+    this.idleTimeoutMs = 0;
+  }
+
+  /** One of its routes lets this many connections idle, for so long. */
+  allowIdle(idleMax: number, idleTimeoutMs: number): void {
+    this.idleMax = Math.max(this.idleMax, idleMax);
+    this.idleTimeoutMs = Math.max(this.idleTimeoutMs, idleTimeoutMs);
+  }
+
   /** An idle connection, the warmest first, or null. It is the caller's. */
   takeIdle(): Http1Backend | null {
     return this.idle.pop() ?? null;

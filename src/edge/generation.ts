@@ -41,7 +41,7 @@ export class Generation {
   private readonly trusted: IpList;
   private readonly constants: ConstantBytes;
   private readonly registry: ServerRegistry;
-  private readonly servers: BackendServer[];
+  private readonly servers: GroupServer[];
 
   /** Throws an Error with the reason where a file route can't be opened or memory is exhausted; nothing is left behind then. */
   constructor(
@@ -87,9 +87,10 @@ export class Generation {
     for (const upstream of config.upstreams) {
       const members: GroupServer[] = [];
       for (const entry of upstream.servers) {
-        const server = this.registry.use(entry, resolved.get(entry.url) ?? []);
-        this.servers.push(server);
-        members.push(new GroupServer(server, entry));
+        const addresses = resolved.get(entry.url) ?? [];
+        const member = new GroupServer(this.registry.use(entry, addresses), entry, addresses);
+        this.servers.push(member);
+        members.push(member);
       }
       groups.set(upstream.name, new UpstreamGroup(upstream, members));
     }
@@ -101,10 +102,16 @@ export class Generation {
     return client.words !== null && this.trusted.has(client.words);
   }
 
+  /** It is in force from now on: its servers follow it, whatever an older one said. */
+  takeEffect(): void {
+    for (const { server, addresses } of this.servers) server.follow(addresses);
+    for (const { server, idleMax, idleTimeoutMs } of this.servers) server.allowIdle(idleMax, idleTimeoutMs);
+  }
+
   /** Nobody uses it any more. */
   close(): void {
     for (const route of this.routes) route.action.close();
-    for (const server of this.servers.splice(0)) this.registry.leave(server);
+    for (const { server } of this.servers.splice(0)) this.registry.leave(server);
     this.constants.release();
   }
 }

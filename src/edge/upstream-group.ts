@@ -2,6 +2,7 @@
 
 import { asciiBytes } from '../base/bytes.ts';
 import type { ServerEntry, UpstreamConfig } from '../config/model.ts';
+import type { SocketAddress } from '../sys/sockaddr.ts';
 import type { BackendServer } from './backend-server.ts';
 import type { Exchange } from './exchange.ts';
 
@@ -13,9 +14,16 @@ export class GroupServer {
   /** The URL's path was written with a slash at its end: `/api` alone becomes `/app/`, not `/app`. */
   readonly baseEndsInSlash: boolean;
   readonly authority: Uint8Array;
+  /** What the server becomes when this configuration is in force: its addresses, and what may idle. */
+  readonly addresses: readonly SocketAddress[];
+  idleMax: number;
+  idleTimeoutMs: number;
 
-  constructor(server: BackendServer, entry: ServerEntry) {
+  constructor(server: BackendServer, entry: ServerEntry, addresses: readonly SocketAddress[]) {
     this.server = server;
+    this.addresses = addresses;
+    this.idleMax = 0;
+    this.idleTimeoutMs = 0;
     this.basePath = asciiBytes(entry.basePath === '/' ? '' : entry.basePath);
     this.baseEndsInSlash = entry.basePath === '/' || entry.url.endsWith('/');
     this.authority = asciiBytes(entry.authority);
@@ -44,9 +52,9 @@ export class UpstreamGroup {
 
   /** A route that uses the group lets this many connections idle. */
   allowIdle(idleMax: number, idleTimeoutMs: number): void {
-    for (const { server } of this.servers) {
-      server.idleMax = Math.max(server.idleMax, idleMax);
-      server.idleTimeoutMs = Math.max(server.idleTimeoutMs, idleTimeoutMs);
+    for (const member of this.servers) {
+      member.idleMax = Math.max(member.idleMax, idleMax);
+      member.idleTimeoutMs = Math.max(member.idleTimeoutMs, idleTimeoutMs);
     }
   }
 }

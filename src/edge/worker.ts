@@ -120,6 +120,7 @@ export class EdgeWorker implements EdgeContext, ListenerHandler, TimerHandler, S
     const next = new Generation(this, config, resolved, this, this.rateLimiter);
     const before = this.generation;
     this.generation = next;
+    next.takeEffect();
     const { headBytesMax } = next.limits;
     if (this.serverHeadLimits.headBytesMax !== headBytesMax) {
       this.serverHeadLimits = { requestLineBytesMax: headBytesMax, headBytesMax, fieldsMax: FIELDS_MAX };
@@ -164,7 +165,6 @@ export class EdgeWorker implements EdgeContext, ListenerHandler, TimerHandler, S
     const known = this.servers.get(entry.url);
     if (known !== undefined) {
       known.users++;
-      known.server.addresses = addresses;
       return known.server;
     }
     const server = new BackendServer(this, entry.url, addresses);
