@@ -36,7 +36,7 @@ import { EpollSocket } from './epoll-socket.ts';
 import { KernelReactor, type ReactorLimits } from './kernel-reactor.ts';
 import { type FileHandle, type FileHandler, type Handle, PENDING, type SocketHandler } from './reactor.ts';
 import { BLOCKED, BUDGET_SPENT } from './send-segments.ts';
-import { NO_HANDLER, NO_SEGMENT, NOTHING, ONCE } from './socket-slot.ts';
+import { NO_HANDLER, NO_SEGMENT, NOT_ENDED, NOTHING, ONCE } from './socket-slot.ts';
 
 /** What an event's data says for the descriptor of Node's loop; no handle is 0. */
 const NODE_LOOP = 0;
@@ -283,7 +283,7 @@ export class EpollReactor extends KernelReactor<EpollSocket> {
         this.markDirty(socket);
       }
     }
-    if ((mask & ~EPOLLOUT) !== 0) {
+    if ((mask & ~EPOLLOUT) !== 0 && socket.receiveEnd === NOT_ENDED) {
       socket.readable = true;
       if (socket.receiveWant !== NOTHING) this.receive(socket);
     }

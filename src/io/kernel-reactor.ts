@@ -388,10 +388,10 @@ export abstract class KernelReactor<S extends SocketSlot> implements Reactor, De
   }
 
   private wantReceive(socket: S, mode: ReceiveMode): void {
-    if (socket === this.nobody || socket.isListener) return;
+    if (socket === this.nobody || socket.isListener || socket.endReported) return;
     socket.receiveWant = mode;
     if (socket.receiveEnd === NOT_ENDED) this.markDirty(socket);
-    else if (!socket.endReported) this.deferred.push(RECEIVE_END, socket.handle, socket.receiveEnd, 0);
+    else this.deferred.push(RECEIVE_END, socket.handle, socket.receiveEnd, 0);
   }
 
   protected markDirty(socket: S): void {
