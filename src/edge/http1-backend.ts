@@ -494,6 +494,7 @@ export class Http1Backend implements SocketHandler, TimerHandler {
       return;
     }
     this.sinceMs = this.context.reactor.nowMs;
+    this.engine?.out.pass();
     if (this.state === S_FLUSH && this.queuedBytes() === 0) {
       this.close(false);
       return;

@@ -519,7 +519,7 @@ export class Http1Connection implements SocketHandler, TimerHandler, DownstreamS
   }
 
   flush(): void {
-    this.engine?.out.flush();
+    this.engine?.out.pass();
   }
 
   queuedBytes(): number {
@@ -539,6 +539,7 @@ export class Http1Connection implements SocketHandler, TimerHandler, DownstreamS
       this.gone(E_CLIENT_GONE);
       return;
     }
+    this.engine?.out.pass();
     if (tag === TAG_FILE && this.exchange !== null) this.exchange.onFileSent(result);
     if (!this.wantsWritable && this.state !== S_LINGER && this.input.isEmpty) return;
     const queued = this.port.sendQueuedBytes(this.handle);
@@ -559,7 +560,7 @@ export class Http1Connection implements SocketHandler, TimerHandler, DownstreamS
   }
 
   startTunnel(): void {
-    this.flush();
+    this.engine?.out.flush();
     this.state = S_TUNNEL;
     this.closeAfter = true;
     // Nothing but the connection's end tells where a tunnel's bytes end.
@@ -568,7 +569,7 @@ export class Http1Connection implements SocketHandler, TimerHandler, DownstreamS
   }
 
   endTunnelSend(): void {
-    this.flush();
+    this.engine?.out.flush();
     this.port.shutdownSend(this.handle);
   }
 

@@ -2,18 +2,31 @@
  * Writes one HTTP/1.1 message to a socket: its head, then content with or without chunked coding. Small pieces
  * are gathered in one buffer and leave as one segment; large ones go out of the buffer that they came in.
  *
+ * Behind bytes that the peer has not taken yet, pieces are gathered until a buffer is full or the peer takes
+ * more: otherwise pieces of a few bytes each would hold a whole buffer each, and a slow reader all memory.
+ *
  * Owns the open buffer. What was written leaves with `flush`, at the latest with `end`.
  */
 
 import { copyBytes } from '../base/bytes.ts';
 import type { FieldSection } from '../http/fields.ts';
 import { writeChunkHeader, writeFields } from '../http1/writer.ts';
-import { type BufferId, type BufferPool, LARGE, LARGE_BYTES, NO_BUFFER, SMALL } from '../io/buffer-pool.ts';
+import {
+  type BufferId,
+  type BufferPool,
+  LARGE,
+  LARGE_BYTES,
+  NO_BUFFER,
+  SMALL,
+  SMALL_BYTES,
+} from '../io/buffer-pool.ts';
 import type { FileHandle, Handle } from '../io/reactor.ts';
 import type { SocketPort } from './stream.ts';
 
 /** Content up to this length is copied next to what is already there, rather than sent as a segment of its own. */
 const COPY_BYTES_MAX = 2048;
+/** From this many unsent bytes on pieces are gathered in large buffers, but for those that fill half of theirs. */
+const BACKLOG_BYTES = 16384;
 /** CRLF, 16 hexadecimal digits, CRLF; and the CRLF after the data. */
 const CHUNK_OVERHEAD_BYTES = 24;
 const CR = 0x0d;
@@ -92,10 +105,12 @@ export class MessageOut {
   /** Content; one reference of `buffer` passes. False: memory is exhausted, and the message can't be ended properly. */
   data(buffer: BufferId, offset: number, length: number): boolean {
     if (this.chunked) return this.chunk(buffer, offset, length);
-    if (this.buffer !== NO_BUFFER && length <= COPY_BYTES_MAX && this.limit - this.at >= length) {
-      copyBytes(this.pool.bytes, this.at, offset, length);
-      this.at += length;
-      this.pool.release(buffer);
+    if (length <= COPY_BYTES_MAX && this.buffer !== NO_BUFFER && this.limit - this.at >= length) {
+      this.copy(buffer, offset, length);
+      return true;
+    }
+    if (this.gathers(buffer, length) && this.makeRoom(length)) {
+      this.copy(buffer, offset, length);
       return true;
     }
     this.flush();
@@ -103,15 +118,45 @@ export class MessageOut {
     return true;
   }
 
+  private copy(buffer: BufferId, offset: number, length: number): void {
+    copyBytes(this.pool.bytes, this.at, offset, length);
+    this.at += length;
+    this.pool.release(buffer);
+  }
+
+  /** Bytes that the peer has not taken, beside the open buffer. */
+  private get unsentBytes(): number {
+    return this.port === null ? 0 : this.port.sendQueuedBytes(this.handle);
+  }
+
+  /** Whether a piece is copied rather than sent out of the buffer that it came in. */
+  private gathers(buffer: BufferId, length: number): boolean {
+    if (length > LARGE_BYTES >> 1) return false;
+    const unsent = this.unsentBytes;
+    if (unsent === 0) return false;
+    return length <= (unsent < BACKLOG_BYTES ? COPY_BYTES_MAX : this.pool.sizeOf(buffer) >> 1);
+  }
+
+  /** Room for a piece in the open buffer or another one; false: memory is exhausted. */
+  private makeRoom(length: number): boolean {
+    if (this.buffer !== NO_BUFFER) {
+      if (this.limit - this.at >= length) return true;
+      this.flush();
+    }
+    return (
+      (this.unsentBytes >= BACKLOG_BYTES && this.take(LARGE)) || (length <= SMALL_BYTES && this.take(SMALL))
+    );
+  }
+
   private chunk(buffer: BufferId, offset: number, length: number): boolean {
+    if (this.gathers(buffer, length)) this.makeRoom(length + 2 * CHUNK_OVERHEAD_BYTES);
     if (!this.chunkHeader(length)) {
       this.pool.release(buffer);
       return false;
     }
-    if (length <= COPY_BYTES_MAX && this.limit - this.at >= length + CHUNK_OVERHEAD_BYTES) {
-      copyBytes(this.pool.bytes, this.at, offset, length);
-      this.at += length;
-      this.pool.release(buffer);
+    const fits = this.limit - this.at >= length + CHUNK_OVERHEAD_BYTES;
+    if (fits && (length <= COPY_BYTES_MAX || this.gathers(buffer, length))) {
+      this.copy(buffer, offset, length);
       this.crlf();
       return true;
     }
@@ -185,6 +230,11 @@ export class MessageOut {
     if (this.limit - this.at >= length) return true;
     this.flush();
     return this.take(SMALL);
+  }
+
+  /** What was written leaves now, or, while the peer has not taken what was sent before, when it does. */
+  pass(): void {
+    if (this.buffer !== NO_BUFFER && this.unsentBytes === 0) this.flush();
   }
 
   flush(): void {

@@ -242,7 +242,7 @@ export class ProxyResponder implements Responder {
       return;
     }
     if (!this.sendContent(engine, buffer, offset, length)) return;
-    engine.out.flush();
+    engine.out.pass();
     this.regulateRequest();
   }
 

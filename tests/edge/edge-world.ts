@@ -8,7 +8,15 @@ import { loadConfig } from '../../src/config/load.ts';
 import type { Config } from '../../src/config/model.ts';
 import { formatProblem } from '../../src/config/problem.ts';
 import { EdgeWorker } from '../../src/edge/worker.ts';
-import { arenaBytes, BufferPool, LARGE, LARGE_BYTES, type PoolShape } from '../../src/io/buffer-pool.ts';
+import {
+  arenaBytes,
+  BufferPool,
+  LARGE,
+  LARGE_BYTES,
+  type PoolShape,
+  SMALL,
+  SMALL_BYTES,
+} from '../../src/io/buffer-pool.ts';
 import type { Handle, ListenerHandler, SocketHandler } from '../../src/io/reactor.ts';
 import { SimBufferPool, SimReactor } from '../../src/io/sim.ts';
 import { NO_FAULTS, type SimFaults } from '../../src/io/sim-faults.ts';
@@ -22,7 +30,7 @@ export const ORIGIN = '10.0.0.2';
 export const CLIENT = '10.0.0.3';
 
 const AMPLE: PoolShape = { small: 256, medium: 256, large: 32 };
-const ACTORS: PoolShape = { small: 1, medium: 2048, large: 512 };
+const ACTORS: PoolShape = { small: 4096, medium: 2048, large: 512 };
 /** Long enough for all that happens without a timer. */
 const SETTLE_MS = 40;
 
@@ -98,7 +106,7 @@ export class Peer implements SocketHandler {
     const { pool } = this.reactor;
     for (let at = 0; at < text.length; at += LARGE_BYTES) {
       const part = text.slice(at, at + LARGE_BYTES);
-      const buffer = pool.acquire(LARGE);
+      const buffer = pool.acquire(part.length <= SMALL_BYTES ? SMALL : LARGE);
       assert.ok(buffer >= 0, 'the test has no memory to send from');
       const offset = pool.offsetOf(buffer);
       pool.text.latin1Write(part, offset, part.length);
@@ -373,4 +381,22 @@ export function fieldsOf(text: string, name: string): string[] {
     .slice(1)
     .filter((line) => line.toLowerCase().startsWith(`${name.toLowerCase()}:`))
     .map((line) => line.slice(name.length + 1).trim());
+}
+
+/** The content of a chunked body; what is not one, or not a complete one, fails. */
+export function dechunked(body: string): string {
+  let content = '';
+  for (let at = 0; ; ) {
+    const line = /^([0-9a-f]+)\r\n/.exec(body.slice(at, at + 20));
+    assert.ok(line !== null, `no chunk at ${at}`);
+    const length = Number.parseInt(line[1], 16);
+    at += line[0].length;
+    if (length === 0) {
+      assert.equal(body.slice(at), '\r\n');
+      return content;
+    }
+    content += body.slice(at, at + length);
+    assert.equal(body.slice(at + length, at + length + 2), '\r\n');
+    at += length + 2;
+  }
 }
