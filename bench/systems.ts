@@ -183,6 +183,6 @@ function request(port: number, host: string, path: string): Promise<Answer> {
     },
   );
   outgoing.on('timeout', () => outgoing.destroy(new BenchError(`no answer from port ${port} for ${path}`)));
-  outgoing.on('error', reject);
+  outgoing.on('error', (error) => reject(new BenchError(`port ${port}, ${host}${path}: ${error.message}`)));
   return promise;
 }
