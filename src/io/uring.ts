@@ -49,6 +49,7 @@ import { type MappedMemory, mapPrivate } from '../sys/memory.ts';
 import { nodeLoopDescriptor } from '../sys/node-loop.ts';
 import { addressFamily, SOCKADDR_BYTES_MAX, type SocketAddress } from '../sys/sockaddr.ts';
 import {
+  createSocketPair,
   createStreamSocket,
   MSG_NOSIGNAL,
   MSG_WAITALL,
@@ -93,6 +94,12 @@ const LARGE_TARGET = 4;
 const MEDIUM_GROUP = 1;
 const LARGE_GROUP = 2;
 
+/**
+ * Bytes after which a multishot receive ends and is armed anew (Linux 6.17). Without a limit the kernel
+ * delivers megabytes of one socket in one turn, before its owner can stop it or ask for large buffers.
+ */
+const STREAM_BYTES_MAX = 65536;
+
 /** Segments that one operation sends at most. */
 const VECTORS_PER_SEND = 16;
 /** Bytes of files that one socket may send in one turn: fairness among sockets. */
@@ -114,6 +121,8 @@ export class UringReactor extends KernelReactor<UringSocket> {
   private readonly arenaHigh: number;
   private readonly argument: MappedMemory;
   private argumentUsed: number;
+  /** STREAM_BYTES_MAX, or 0 where the kernel has no such limit. */
+  private readonly streamBytesMax: number;
 
   private constructor(ring: UringRing, shape: PoolShape, limits: ReactorLimits) {
     super(shape, limits, () => new UringSocket());
@@ -124,6 +133,7 @@ export class UringReactor extends KernelReactor<UringSocket> {
     this.arenaHigh = Math.floor(this.pool.address / 0x100000000);
     this.argument = mapPrivate(ARGUMENT_BYTES);
     this.argumentUsed = 0;
+    this.streamBytesMax = this.knowsStreamLimit() ? STREAM_BYTES_MAX : 0;
     this.watchNodeLoop();
   }
 
@@ -305,6 +315,7 @@ export class UringReactor extends KernelReactor<UringSocket> {
       stream ? RECEIVE_STREAM : RECEIVE_ONCE,
     );
     this.ring.sqeHalves[(index << 1) + 20] = stream ? MEDIUM_GROUP : LARGE_GROUP;
+    if (stream) this.ring.sqes[index + 11] = this.streamBytesMax;
     socket.armed = mode;
   }
 
@@ -603,6 +614,30 @@ export class UringReactor extends KernelReactor<UringSocket> {
     sqes[index + 5] = kind;
     sqes[index + 8] = handle;
     sqes[index + 9] = CANCEL;
+  }
+
+  /** Whether the kernel takes a receive with STREAM_BYTES_MAX: one that doesn't refuses it at once. */
+  private knowsStreamLimit(): boolean {
+    const pair = createSocketPair();
+    assert(pair !== undefined, 'cannot create a pair of sockets');
+    const { ring } = this;
+    const index = ring.nextSqe();
+    ring.sqes[index] = IORING_OP_RECV | (IOSQE_BUFFER_SELECT << 8) | (IORING_RECV_MULTISHOT << 16);
+    ring.sqes[index + 1] = pair[0];
+    ring.sqes[index + 8] = 0;
+    ring.sqes[index + 9] = CANCEL;
+    ring.sqes[index + 11] = STREAM_BYTES_MAX;
+    ring.sqeHalves[(index << 1) + 20] = MEDIUM_GROUP;
+    // Without a buffer it would be refused for that.
+    this.medium.refill();
+    ring.enter(0);
+    const refused = ring.completionsAvailable() !== ring.completionsBegin();
+    // What waits for bytes ends with the pair; the kind CANCEL is ignored.
+    close(pair[0]);
+    close(pair[1]);
+    ring.enter(0);
+    ring.completionsEnd(ring.completionsAvailable());
+    return !refused;
   }
 
   private watchNodeLoop(): void {

@@ -46,6 +46,7 @@ export const munmap = declare<Call2>('munmap', INT, [ADDRESS, SIZE]);
 export const madvise = declare<Call3>('madvise', INT, [ADDRESS, SIZE, INT]);
 
 export const socket = declare<Call3>('socket', INT, [INT, INT, INT]);
+export const socketpair = declare<Call4>('socketpair', INT, [INT, INT, INT, ADDRESS]);
 export const bind = declare<Call3>('bind', INT, [INT, ADDRESS, INT]);
 export const listen = declare<Call2>('listen', INT, [INT, INT]);
 export const connect = declare<Call3>('connect', INT, [INT, ADDRESS, INT]);

@@ -14,6 +14,7 @@ import {
   setsockopt,
   shutdown,
   socket,
+  socketpair,
   unlink,
 } from './libc.ts';
 import { mapPrivate } from './memory.ts';
@@ -57,6 +58,7 @@ const scratch = mapPrivate(4096);
 const ONE = 0;
 const ZERO = 4;
 const LINGER = 8;
+// Two words: an option's value, or a pair of descriptors; and a length.
 const VALUE = 16;
 const LENGTH = 20;
 const ADDRESS = 64;
@@ -73,6 +75,12 @@ export function createStreamSocket(family: number): number {
     setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, scratch.address + ONE, 4);
   }
   return fd;
+}
+
+/** Two connected Unix sockets, or undefined where the kernel has none. */
+export function createSocketPair(): readonly [number, number] | undefined {
+  const result = socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, scratch.address + VALUE);
+  return result < 0 ? undefined : [scratch.words[VALUE >> 2], scratch.words[LENGTH >> 2]];
 }
 
 /** A listening socket, whose accepted sockets inherit its TCP options. Descriptor or -errno. Set-up only. */
