@@ -42,7 +42,7 @@ import { effectiveClient } from './forwarded.ts';
 import type { Generation } from './generation.ts';
 import { V_CLIENT_IP, V_HOST, V_REQUEST_URI, V_SCHEME, type VariableSource } from './header-rules.ts';
 import { sendAsteriskOptions, sendFault } from './local-response.ts';
-import type { Responder, ResponseTarget } from './responder.ts';
+import { type Responder, type ResponseTarget, shedsLoad } from './responder.ts';
 import type { Route } from './route.ts';
 import { Scratch } from './scratch.ts';
 import type { DownstreamStream } from './stream.ts';
@@ -185,6 +185,10 @@ export class Exchange implements ResponseTarget, VariableSource {
     this.headBuffer = buffer;
     this.phase = X_WAITING;
     this.requestEnded = this.request.bodyKind === BODY_NONE;
+    if (shedsLoad(this.reactor.pool)) {
+      this.fail(E_OVERLOAD);
+      return;
+    }
     if (this.request.targetForm === TARGET_ASTERISK) {
       sendAsteriskOptions(this);
       return;

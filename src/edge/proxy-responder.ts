@@ -36,7 +36,7 @@ import type { ClientEngine } from './http1-engine.ts';
 import { writeRequestHead } from './http1-request.ts';
 import { InputQueue } from './input-queue.ts';
 import type { ProxyRoute } from './proxy-route.ts';
-import { type Responder, SEND_HIGH_BYTES } from './responder.ts';
+import { type Responder, sendHighBytes } from './responder.ts';
 import { offeredUpgrade, validUpgrade } from './upgrade.ts';
 import type { GroupServer } from './upstream-group.ts';
 
@@ -284,7 +284,7 @@ export class ProxyResponder implements Responder {
     const full =
       this.engine === null || backend === null
         ? pending.bytes >= PENDING_BYTES_MAX || pending.pieces >= PENDING_PIECES_MAX
-        : backend.queuedBytes() >= SEND_HIGH_BYTES;
+        : backend.queuedBytes() >= sendHighBytes(this.context.reactor.pool);
     if (full && !this.requestPaused && !this.ended) {
       this.requestPaused = true;
       exchange.pauseRequest();
@@ -418,7 +418,8 @@ export class ProxyResponder implements Responder {
     }
     exchange.sendData(buffer, offset, length);
     // The exchange may have found a fault in it and be over.
-    if (this.exchange !== null && exchange.sendQueuedBytes() >= SEND_HIGH_BYTES) this.backend?.pause();
+    if (this.exchange !== null && exchange.sendQueuedBytes() >= sendHighBytes(this.context.reactor.pool))
+      this.backend?.pause();
   }
 
   /** Nothing more is there for now: what the client can have, it gets. */

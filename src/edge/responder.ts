@@ -4,7 +4,7 @@
  */
 
 import type { RequestHead, ResponseHead } from '../http/message.ts';
-import type { BufferId } from '../io/buffer-pool.ts';
+import { type BufferId, type BufferPool, LARGE, MEDIUM } from '../io/buffer-pool.ts';
 import type { FileHandle, Reactor } from '../io/reactor.ts';
 
 /** What an exchange tells the one who answers it. Objects are pooled: after `onAbort`, or after it ended the response, a responder forgets its target. */
@@ -62,3 +62,20 @@ export interface ResponseTarget {
 
 /** Above this many unsent bytes a responder stops producing (and its backend is no longer read). */
 export const SEND_HIGH_BYTES = 262144;
+/** The same while half of the arena is in use: many slow readers at once. */
+const SEND_HIGH_BYTES_SCARCE = 65536;
+
+/** Unsent bytes at which a responder stops producing, by how much memory is left. */
+export function sendHighBytes(pool: BufferPool): number {
+  const { medium, large } = pool.shape;
+  const scarce = pool.freeCount(MEDIUM) < medium >> 1 || pool.freeCount(LARGE) < large >> 1;
+  return scarce ? SEND_HIGH_BYTES_SCARCE : SEND_HIGH_BYTES;
+}
+
+/**
+ * Whether a new exchange is refused: the last buffers are for what is under way, since responses that could
+ * not be received any more would never set free what waits for them.
+ */
+export function shedsLoad(pool: BufferPool): boolean {
+  return pool.freeCount(MEDIUM) < pool.shape.medium >> 4;
+}

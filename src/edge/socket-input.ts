@@ -3,7 +3,7 @@
  * hand lies in `buffer` from `offset` to `end`; what came after it waits in a queue that exists only then.
  */
 
-import { type BufferId, type BufferPool, NO_BUFFER } from '../io/buffer-pool.ts';
+import { type BufferId, type BufferPool, LARGE, NO_BUFFER } from '../io/buffer-pool.ts';
 import type { Handle } from '../io/reactor.ts';
 import { InputQueue } from './input-queue.ts';
 import type { SocketPort } from './stream.ts';
@@ -97,8 +97,9 @@ export class SocketInput {
     this.queue?.clear();
   }
 
-  /** Asks for more: in bulk, or in pieces as they come. */
-  want(bulk: boolean): void {
+  /** Asks for more: in bulk (while there are large buffers enough), or in pieces as they come. */
+  want(inBulk: boolean): void {
+    const bulk = inBulk && this.pool.freeCount(LARGE) >= this.pool.shape.large >> 2;
     if (this.receiving === RX_ONCE || (this.receiving === RX_MULTI && !bulk)) return;
     if (this.receiving === RX_MULTI) this.stop();
     if (bulk) {
