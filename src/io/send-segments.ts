@@ -81,6 +81,7 @@ export class SendSegments {
 
   /** Queues bytes of a buffer; the reference is the queue's, released at once when the socket can't send. */
   append(socket: SocketSlot, buffer: BufferId, offset: number, length: number, tag: number): boolean {
+    assert(buffer !== NO_BUFFER, 'a segment without a buffer');
     const segment = socket.sendErrno === 0 ? this.take() : NO_SEGMENT;
     if (segment === NO_SEGMENT) {
       this.pool.release(buffer);

@@ -6,7 +6,7 @@ import { LARGE, LARGE_BYTES } from '../../src/io/buffer-pool.ts';
 import { openReactor } from '../../src/io/open.ts';
 import type { Handle, SocketHandler } from '../../src/io/reactor.ts';
 
-const SHAPE = { small: 4, medium: 1024, large: 16 };
+const SHAPE = { small: 4, medium: 1024, large: 64 };
 const BYTES_PER_TURN_MAX = 131072;
 const TOTAL = 16 * LARGE_BYTES;
 
