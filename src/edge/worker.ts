@@ -61,6 +61,8 @@ export class EdgeWorker implements EdgeContext, ListenerHandler, TimerHandler, S
   readonly forwardedParts: ForwardedParts;
   private generation: Generation | null;
   private readonly listeners: Handle[];
+  /** Those on Unix sockets, whose peers have no address. */
+  private readonly unixListeners: Set<Handle>;
   private readonly connections: Set<Http1Connection>;
   private readonly servers: Map<string, { server: BackendServer; users: number }>;
   private readonly rateLimiter: RateLimiter;
@@ -87,6 +89,7 @@ export class EdgeWorker implements EdgeContext, ListenerHandler, TimerHandler, S
     this.isDraining = false;
     this.generation = null;
     this.listeners = [];
+    this.unixListeners = new Set();
     this.connections = new Set();
     this.servers = new Map();
     this.rateLimiter = new RateLimiter(ENTRIES_DEFAULT, randomBytes(4).readInt32LE(0));
@@ -190,11 +193,15 @@ export class EdgeWorker implements EdgeContext, ListenerHandler, TimerHandler, S
     );
     if (listener < 0) return listener;
     this.listeners.push(listener);
+    if (address.family === 'unix') this.unixListeners.add(listener);
     return this.reactor.localAddress(listener);
   }
 
-  onAccept(_listener: Handle, handle: Handle): void {
-    const client = ClientAddress.of(this.reactor.peerAddress(handle));
+  onAccept(listener: Handle, handle: Handle): void {
+    const address = this.reactor.peerAddress(handle);
+    // Reset before it was looked at: its request could still be read, but whose it is could not be told.
+    if (address.family === 'unix' && !this.unixListeners.has(listener)) return;
+    const client = ClientAddress.of(address);
     const connection = new Http1Connection(this, this.reactor, handle, client, SCHEME_HTTP);
     this.reactor.adopt(handle, connection);
     this.connections.add(connection);

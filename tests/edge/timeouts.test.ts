@@ -212,6 +212,17 @@ describe('admission', () => {
     world.end();
   });
 
+  it('serves nobody whose address can’t be told, since a reset came before it was looked at', () => {
+    const world = new EdgeWorld({ security: `denied_ips = ["${CLIENT}"]` });
+    const origin = world.origin();
+    world.edge.peerAddress = () => ({ family: 'unix', path: '' });
+    const client = world.client(get());
+    assert.equal(client.text, '');
+    assert.notEqual(client.end, null);
+    assert.equal(origin.peers.length, 0);
+    world.end();
+  });
+
   it('counts by the client that a trusted proxy vouches for', () => {
     const world = new EdgeWorld({
       security: 'denied_ips = ["192.0.2.7"]',
