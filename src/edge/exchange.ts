@@ -236,6 +236,7 @@ export class Exchange implements ResponseTarget, VariableSource {
   onRequestEnd(trailers: FieldSection): void {
     this.requestEnded = true;
     this.requestTrailers = trailers;
+    if (trailers.count > 0 && this.route?.hasRequestRules) this.route.removeFromRequestTrailers(trailers);
     if (this.responder !== null && this.phase < X_ENDED) this.responder.onRequestEnd();
   }
 
@@ -401,7 +402,9 @@ export class Exchange implements ResponseTarget, VariableSource {
       return;
     }
     this.phase = X_ENDED;
-    stream.sendEnd(this.responseTrailers);
+    const trailers = this.responseTrailers;
+    if (trailers.count > 0 && this.route?.hasResponseRules) this.route.removeFromResponseTrailers(trailers);
+    stream.sendEnd(trailers);
     this.finish(0);
   }
 

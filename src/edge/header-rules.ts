@@ -10,7 +10,7 @@
 
 import { assert } from '../base/assert.ts';
 import { copyBytes, equalsIgnoreCase } from '../base/bytes.ts';
-import { fieldIdOfText } from '../http/field-names.ts';
+import { fieldIdOfText, nameAliases } from '../http/field-names.ts';
 import { F_OTHER, FIELD_NAMES, FIELD_WORDS, type FieldSection } from '../http/fields.ts';
 import { type BufferId, type BufferPool, MEDIUM, MEDIUM_BYTES, NO_BUFFER } from '../io/buffer-pool.ts';
 import type { Scratch } from './scratch.ts';
@@ -87,6 +87,8 @@ export class HeaderRules {
   private readonly goneIds: Uint8Array;
   /** Names without an id, in lower case, that go. */
   private readonly goneNames: Uint8Array[];
+  /** A `_` in a name is read as `-`: backends that hand fields on as environment variables can't tell them apart. */
+  private readonly foldsUnderscores: boolean;
   /** Bit `length & 31` is set where a name of such a length may go. */
   private readonly goneLengths: number;
 
@@ -97,9 +99,10 @@ export class HeaderRules {
     const names = new Set<string>();
     for (const name of [...texts.remove, ...texts.add.map(([name]) => name)]) {
       const id = fieldIdOfText(name);
-      if (id === F_OTHER) names.add(name.toLowerCase());
-      else this.goneIds[id] = 1;
+      if (id !== F_OTHER) this.goneIds[id] = 1;
+      if (id === F_OTHER || (expand && name.includes('-'))) names.add(foldedName(name, expand));
     }
+    this.foldsUnderscores = expand;
     this.goneNames = [...names].map((name) => Buffer.from(name, 'latin1'));
     this.goneLengths = this.goneNames.reduce((bits, name) => bits | (1 << (name.length & 31)), 0);
     this.added = lastOfEachName(texts.add).map(([name, value]) => compile(name, value, constants, expand));
@@ -128,7 +131,8 @@ export class HeaderRules {
     return true;
   }
 
-  private removeFrom(fields: FieldSection): void {
+  /** Removes what the rules remove or replace, and adds nothing: for trailers, which could pass for fields. */
+  removeFrom(fields: FieldSection): void {
     const table = fields.table;
     const goneIds = this.goneIds;
     const goneLengths = this.goneLengths;
@@ -148,11 +152,20 @@ export class HeaderRules {
 
   private goesByName(bytes: Uint8Array, offset: number, length: number): boolean {
     const names = this.goneNames;
+    const folds = this.foldsUnderscores;
     for (let index = 0; index < names.length; index++) {
-      if (equalsIgnoreCase(bytes, offset, length, names[index])) return true;
+      const name = names[index];
+      if (folds ? nameAliases(bytes, offset, length, name) : equalsIgnoreCase(bytes, offset, length, name))
+        return true;
     }
     return false;
   }
+}
+
+/** A name as it is compared: in lower case, with `-` for `_` where those are the same. */
+function foldedName(name: string, foldsUnderscores: boolean): string {
+  const lower = name.toLowerCase();
+  return foldsUnderscores ? lower.replaceAll('_', '-') : lower;
 }
 
 /** A field to add: `name: value CRLF` in constant memory, or only `name: ` where the value is a template. */

@@ -105,4 +105,13 @@ export class Route {
   applyResponseRules(fields: FieldSection): void {
     this.responseRules.apply(fields);
   }
+
+  /** Trailers must not bring in what the rules keep out. */
+  removeFromRequestTrailers(trailers: FieldSection): void {
+    this.requestRules.removeFrom(trailers);
+  }
+
+  removeFromResponseTrailers(trailers: FieldSection): void {
+    this.responseRules.removeFrom(trailers);
+  }
 }

@@ -202,6 +202,26 @@ describe('a forwarded request', () => {
     assert.deepEqual(fieldsOf(request, 'cookie'), []);
   });
 
+  it('has no field whose name could pass for one that rules add or remove', () => {
+    const security =
+      'add_request_headers = { "X-User" = "nobody" }\nremove_request_headers = ["X-Admin", "User-Agent"]';
+    const request = forwarded(
+      get('/', 'X_User: root', 'x-user: root', 'X_Admin: 1', 'User_Agent: me', 'X_Other: 2'),
+      { security },
+    );
+    assert.deepEqual(fieldsOf(request, 'x-user'), ['nobody']);
+    for (const name of ['x_user', 'x_admin', 'user_agent'])
+      assert.deepEqual(fieldsOf(request, name), [], name);
+    assert.deepEqual(fieldsOf(request, 'x_other'), ['2']);
+  });
+
+  it('has no trailer that rules add or remove as a field', () => {
+    const security = 'add_request_headers = { "X-User" = "nobody" }\nremove_request_headers = ["X-Admin"]';
+    const chunked = get('/', 'Transfer-Encoding: chunked').replace('GET', 'POST');
+    const request = forwarded(`${chunked}0\r\nX-User: root\r\nX_Admin: 1\r\nX-Sum: 2\r\n\r\n`, { security });
+    assert.equal(bodyOf(request), '0\r\nX-Sum: 2\r\n\r\n');
+  });
+
   it('may have 128 fields of the client beside those that the edge adds', () => {
     const lines = Array.from({ length: 127 }, (_, index) => `X-F${index}: ${index}`);
     const security =
@@ -407,6 +427,13 @@ describe('a forwarded response', () => {
     const text = answered(response, {}, get('/', 'TE: trailers', 'Connection: TE'));
     assert.ok(text.endsWith('0\r\nX-Sum: 42\r\n\r\n'));
     assert.deepEqual(fieldsOf(text, 'trailer'), ['X-Sum']);
+  });
+
+  it('has no trailer that rules remove', () => {
+    const response =
+      'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nX-Secret: 42\r\nX-Sum: 1\r\n\r\n';
+    const text = answered(response, { security: 'remove_response_headers = ["X-Secret"]' });
+    assert.equal(bodyOf(text), '0\r\nX-Sum: 1\r\n\r\n');
   });
 
   it('is cut when the backend ends before all that it declared', () => {
