@@ -35,6 +35,8 @@ export async function startEdge(config: Config, reload: () => LoadResult): Promi
   } catch (error) {
     return cannotStart(reasonOf(error));
   }
+  // Whoever can connect may send a signal: it must not find the process without an answer to it.
+  const stopped = stopAsked(worker, log, reload);
   for (const address of config.server.listen) {
     const bound = worker.listen(address);
     if (typeof bound === 'number') return cannotStart(listenProblem(addressText(address), bound));
@@ -42,7 +44,7 @@ export async function startEdge(config: Config, reload: () => LoadResult): Promi
   }
   log.info(`ready, with ${reactor.name}`, reason === '' ? {} : { because: reason });
   const loop = runReactor(reactor);
-  await stopAsked(worker, log, reload);
+  await stopped;
   loop.stop();
   reactor.destroy();
   await log.flush();
