@@ -3,8 +3,8 @@
  * a connection that waits holds none.
  *
  * The ring is kept filled up to `target` buffers, taken from the pool's last-in first-out list. The target
- * starts small, so that few buffers circulate and stay in the processor's caches, and doubles whenever the
- * kernel found the ring empty. A buffer that the kernel used belongs to whoever receives the bytes; another
+ * starts small, so that few buffers circulate and stay in the processor's caches, doubles after a turn in which
+ * the kernel found the ring empty, and halves again when half of them were never needed for a while. A buffer that the kernel used belongs to whoever receives the bytes; another
  * takes its place at the next `refill`.
  */
 
@@ -13,6 +13,9 @@ import { IORING_REGISTER_PBUF_RING } from '../sys/io-uring.ts';
 import { type MappedMemory, mapPrivate } from '../sys/memory.ts';
 import { type BufferId, type BufferPool, LARGE, type MEDIUM, NO_BUFFER } from './buffer-pool.ts';
 import type { UringRing } from './uring-ring.ts';
+
+/** Refills (turns) after which a ring that is too full is noticed. */
+const REFILLS_PER_REVIEW = 4096;
 
 /** What of a class may lie in the ring; the rest is for those who hold buffers. */
 const LENT_SHARE_MAX = 0.25;
@@ -23,7 +26,12 @@ export class UringBuffers {
   available: number;
   /** How many are to be there. */
   target: number;
+  private readonly targetMin: number;
   private readonly targetMax: number;
+  private foundEmpty: boolean;
+  /** Fewest buffers that a refill found since the last review, and refills since then. */
+  private lowest: number;
+  private refills: number;
   private readonly pool: BufferPool;
   private readonly sizeClass: typeof MEDIUM | typeof LARGE;
   private readonly bufferBytes: number;
@@ -53,7 +61,11 @@ export class UringBuffers {
     this.group = group;
     this.available = 0;
     this.targetMax = Math.min(entries, Math.max(1, Math.floor(count * LENT_SHARE_MAX)));
-    this.target = Math.min(initialTarget, this.targetMax);
+    this.targetMin = Math.min(initialTarget, this.targetMax);
+    this.target = this.targetMin;
+    this.foundEmpty = false;
+    this.lowest = this.target;
+    this.refills = 0;
     this.pool = pool;
     this.sizeClass = sizeClass;
     this.firstId = sizeClass === LARGE ? small + medium : small;
@@ -89,9 +101,10 @@ export class UringBuffers {
     return id;
   }
 
-  /** Fills the ring up to its target, as far as the pool has buffers. */
+  /** Fills the ring up to its target, as far as the pool has buffers; once a turn. */
   refill(): void {
     const { pool } = this;
+    this.adapt();
     while (this.available < this.target) {
       const id = pool.lend(this.sizeClass);
       if (id === NO_BUFFER) break;
@@ -104,9 +117,23 @@ export class UringBuffers {
     }
   }
 
-  /** The kernel found the ring empty: keep more in it from now on. */
+  /** The kernel found the ring empty: keep more in it from the next refill on. */
   grow(): void {
-    this.target = Math.min(this.target * 2, this.targetMax);
+    this.foundEmpty = true;
+  }
+
+  private adapt(): void {
+    if (this.available < this.lowest) this.lowest = this.available;
+    if (this.foundEmpty) {
+      // Once, however many sockets found it so: they did in the same turn.
+      this.foundEmpty = false;
+      this.target = Math.min(this.target * 2, this.targetMax);
+    } else if (++this.refills < REFILLS_PER_REVIEW) return;
+    else if (this.lowest * 2 > this.target && this.target > this.targetMin) {
+      this.target = Math.max(this.targetMin, this.target >> 1);
+    }
+    this.refills = 0;
+    this.lowest = this.target;
   }
 
   /** Returns all buffers in the ring to the pool; only after the ring itself has been destroyed. */
