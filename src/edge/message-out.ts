@@ -16,7 +16,9 @@ import {
   type BufferPool,
   LARGE,
   LARGE_BYTES,
+  MEDIUM,
   NO_BUFFER,
+  type SizeClass,
   SMALL,
   SMALL_BYTES,
 } from '../io/buffer-pool.ts';
@@ -26,7 +28,9 @@ import type { SocketPort } from './stream.ts';
 /** Content up to this length is copied next to what is already there, rather than sent as a segment of its own. */
 const COPY_BYTES_MAX = 2048;
 /** From this many unsent bytes on pieces are gathered in large buffers, but for those that fill half of theirs. */
-const BACKLOG_BYTES = 16384;
+const BACKLOG_BYTES = 131072;
+/** Below that, only those that fill less than a sixteenth: more is mostly what leaves in this same turn. */
+const SPARSE_SHIFT = 4;
 /** CRLF, 16 hexadecimal digits, CRLF; and the CRLF after the data. */
 const CHUNK_OVERHEAD_BYTES = 24;
 const CR = 0x0d;
@@ -92,7 +96,7 @@ export class MessageOut {
     return this.take(LARGE);
   }
 
-  private take(sizeClass: typeof SMALL | typeof LARGE): boolean {
+  private take(sizeClass: SizeClass): boolean {
     const id = this.pool.acquire(sizeClass);
     if (id === NO_BUFFER) return false;
     this.buffer = id;
@@ -134,7 +138,8 @@ export class MessageOut {
     if (length > LARGE_BYTES >> 1) return false;
     const unsent = this.unsentBytes;
     if (unsent === 0) return false;
-    return length <= (unsent < BACKLOG_BYTES ? COPY_BYTES_MAX : this.pool.sizeOf(buffer) >> 1);
+    const size = this.pool.sizeOf(buffer);
+    return length <= (unsent < BACKLOG_BYTES ? Math.max(COPY_BYTES_MAX, size >> SPARSE_SHIFT) : size >> 1);
   }
 
   /** Room for a piece in the open buffer or another one; false: memory is exhausted. */
@@ -143,9 +148,8 @@ export class MessageOut {
       if (this.limit - this.at >= length) return true;
       this.flush();
     }
-    return (
-      (this.unsentBytes >= BACKLOG_BYTES && this.take(LARGE)) || (length <= SMALL_BYTES && this.take(SMALL))
-    );
+    if (this.unsentBytes >= BACKLOG_BYTES) return this.take(LARGE);
+    return this.take(length <= SMALL_BYTES >> 1 ? SMALL : MEDIUM);
   }
 
   private chunk(buffer: BufferId, offset: number, length: number): boolean {
