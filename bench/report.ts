@@ -9,7 +9,7 @@ import { SYSTEM_TITLES, type SystemName } from './systems.ts';
 const processorUs = (sample: Sample): number => sample.processorNsPerRequest / 1000;
 
 /** Above this share of the proxy's core, what others do colours the figures. */
-const DISTURBANCE_MAX = 0.05;
+export const DISTURBANCE_MAX = 0.05;
 
 export interface Bar {
   readonly title: string;
