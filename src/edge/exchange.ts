@@ -28,6 +28,7 @@ import {
   BODY_NONE,
   LENGTH_UNKNOWN,
   M_HEAD,
+  METHOD_NAMES,
   RequestHead,
   ResponseHead,
   SCHEME_HTTPS,
@@ -98,6 +99,10 @@ export class Exchange implements ResponseTarget, VariableSource {
   upstreamName: string;
   /** Random hexadecimal id, made when first asked for. */
   requestIdText: string;
+  /** Set by `keepForLog`; empty for a head that was never complete. */
+  loggedMethod: string;
+  loggedHost: string;
+  loggedPath: string;
 
   constructor(context: EdgeContext) {
     const bytes = context.reactor.pool.bytes;
@@ -129,6 +134,9 @@ export class Exchange implements ResponseTarget, VariableSource {
     this.faultCode = 0;
     this.upstreamName = '';
     this.requestIdText = '';
+    this.loggedMethod = '';
+    this.loggedHost = '';
+    this.loggedPath = '';
   }
 
   /** Enters X_HEAD: `stream` begins to read a request of `client`. */
@@ -155,16 +163,15 @@ export class Exchange implements ResponseTarget, VariableSource {
     this.faultCode = 0;
     this.upstreamName = '';
     this.requestIdText = '';
+    this.loggedMethod = '';
+    this.loggedHost = '';
+    this.loggedPath = '';
   }
 
   /** Gives everything back. The stream calls it itself only for a head that never became complete. */
   recycle(): void {
     assert(this.phase === X_ENDED || this.phase === X_HEAD, 'a running exchange is recycled');
-    if (this.headBuffer !== NO_BUFFER) {
-      this.reactor.pool.release(this.headBuffer);
-      this.headBuffer = NO_BUFFER;
-    }
-    this.scratch.release();
+    this.releaseHead();
     if (this.generation !== null) this.context.leaveGeneration(this.generation);
     this.generation = null;
     this.route = null;
@@ -417,7 +424,32 @@ export class Exchange implements ResponseTarget, VariableSource {
   startTunnel(): void {
     this.tunnel = true;
     this.hasContent = true;
+    // A tunnel lives long, and nobody needs the head any more: as many of them as there is memory for bytes.
+    this.keepForLog();
+    this.releaseHead();
     this.stream?.startTunnel();
+  }
+
+  private releaseHead(): void {
+    if (this.headBuffer !== NO_BUFFER) {
+      this.reactor.pool.release(this.headBuffer);
+      this.headBuffer = NO_BUFFER;
+    }
+    this.scratch.release();
+  }
+
+  /** What the log tells of the request, as text, while its head is there. Allocates. */
+  keepForLog(): void {
+    if (this.headBuffer === NO_BUFFER) return;
+    const { request } = this;
+    const { text } = this.reactor.pool;
+    const { methodOffset, authorityOffset, pathOffset, queryOffset } = request;
+    const known = METHOD_NAMES[request.methodId];
+    const end = queryOffset < 0 ? pathOffset + request.pathLength : queryOffset + request.queryLength;
+    this.loggedMethod =
+      known !== '' ? known : text.latin1Slice(methodOffset, methodOffset + request.methodLength);
+    this.loggedHost = text.latin1Slice(authorityOffset, authorityOffset + request.authorityLength);
+    this.loggedPath = text.latin1Slice(pathOffset, end);
   }
 
   fail(code: number): void {

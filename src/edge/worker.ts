@@ -10,7 +10,7 @@ import type { Config, ServerEntry } from '../config/model.ts';
 import { formatHttpDate } from '../http/dates.ts';
 import { faultOf } from '../http/fault.ts';
 import { F_DATE, F_SERVER, FIELDS_MAX, type FieldSection } from '../http/fields.ts';
-import { METHOD_NAMES, SCHEME_HTTP } from '../http/message.ts';
+import { SCHEME_HTTP } from '../http/message.ts';
 import type { HeadLimits } from '../http1/request-parser.ts';
 import type { Handle, ListenerHandler, Reactor } from '../io/reactor.ts';
 import { AccessRecord, type Log } from '../log/log.ts';
@@ -345,33 +345,17 @@ export class EdgeWorker implements EdgeContext, ListenerHandler, TimerHandler, S
 
   private logAccess(exchange: Exchange): void {
     const { record, reactor } = this;
-    const { request } = exchange;
-    const { text } = reactor.pool;
-    const method = METHOD_NAMES[request.methodId];
+    exchange.keepForLog();
     record.client = exchange.client?.text ?? '';
-    record.method =
-      method !== ''
-        ? method
-        : text.latin1Slice(request.methodOffset, request.methodOffset + request.methodLength);
-    record.host = text.latin1Slice(
-      request.authorityOffset,
-      request.authorityOffset + request.authorityLength,
-    );
-    const pathEnd =
-      request.queryOffset < 0
-        ? request.pathOffset + request.pathLength
-        : request.queryOffset + request.queryLength;
-    record.path = exchange.headBuffer < 0 ? '' : text.latin1Slice(request.pathOffset, pathEnd);
+    record.method = exchange.loggedMethod;
+    record.host = exchange.loggedHost;
+    record.path = exchange.loggedPath;
     record.status = exchange.sentStatus;
     record.bytes = exchange.responseBytes;
     record.durationMs = reactor.nowMs - exchange.startMs;
     record.upstream = exchange.upstreamName;
     record.requestId = exchange.requestIdText;
     record.reason = exchange.faultCode === 0 ? '' : faultOf(exchange.faultCode).word;
-    if (exchange.headBuffer < 0) {
-      record.method = '';
-      record.host = '';
-    }
     this.log.access(record);
   }
 

@@ -203,7 +203,7 @@ export class EdgeWorld {
   private readonly outside: SimReactor;
   private readonly inside: SimReactor;
   private readonly peers: Peer[];
-  private readonly origins: Origin[];
+  readonly origins: Origin[];
 
   constructor(options: EdgeWorldOptions = {}) {
     const faults = { ...NO_FAULTS, ...options.faults };

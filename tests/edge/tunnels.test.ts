@@ -383,6 +383,22 @@ describe('a tunnel', () => {
     world.end();
   });
 
+  it('that is silent holds no buffer', () => {
+    const { world, client, backend } = tunnel();
+    const { pool } = world.edge;
+    client.close();
+    world.settle();
+    backend.close();
+    world.settle();
+    const held = pool.heldCount();
+    const clients = Array.from({ length: 20 }, () => world.client(HANDSHAKE));
+    for (const peer of world.origins[0].peers) if (peer !== backend) peer.send(switching());
+    world.settle();
+    assert.ok(clients.every((each) => statuses(each.text)[0] === 101));
+    assert.equal(pool.heldCount(), held);
+    world.end();
+  });
+
   it('lives on when the configuration is reloaded', () => {
     const { world, client, backend } = tunnel();
     world.reload({ security: 'backend_response_timeout_secs = 7' });
