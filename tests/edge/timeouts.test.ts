@@ -165,6 +165,27 @@ describe('a client that is slow to read', () => {
   });
 });
 
+describe('a backend that is slow with its response', () => {
+  it('is not held against its client', () => {
+    const world = new EdgeWorld({ server: 'min_rate_bytes_per_sec = 1000\nwrite_timeout_secs = 5' });
+    const origin = world.origin();
+    const client = world.client(get());
+    const response = ok('x'.repeat(600_000));
+    let sent = 20_000;
+    origin.last.send(response.slice(0, sent));
+    for (let second = 0; second < 90; second++) {
+      origin.last.send(response.slice(sent, sent + 100));
+      sent += 100;
+      world.pass(1000);
+      if (second % 30 === 10) world.pass(12_000);
+    }
+    origin.last.send(response.slice(sent));
+    world.settle();
+    assert.equal(bodyOf(client.text).length, 600_000);
+    world.end();
+  });
+});
+
 describe('a backend that stops in the middle of a response', () => {
   it('cuts it after backend_response_timeout_secs', () => {
     const world = new EdgeWorld({ security: 'backend_response_timeout_secs = 3' });
