@@ -47,6 +47,8 @@ export interface EdgeWorldOptions {
   readonly route?: string;
   readonly faults?: Partial<SimFaults>;
   readonly pool?: PoolShape;
+  /** The edge's arena instead of an honest one. */
+  readonly edgePool?: (shape: PoolShape) => BufferPool;
   readonly descriptorsMax?: number;
   readonly seed?: number;
 }
@@ -214,7 +216,7 @@ export class EdgeWorld {
       label: 'edge',
       ipv4: '10.0.0.1',
       ipv6: 'fd00::1',
-      pool: new SimBufferPool(options.pool ?? AMPLE),
+      pool: options.edgePool?.(options.pool ?? AMPLE) ?? new SimBufferPool(options.pool ?? AMPLE),
       descriptorsMax: options.descriptorsMax ?? 1000,
     });
     // What fails, fails at the edge.
