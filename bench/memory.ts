@@ -22,7 +22,7 @@ export const FULL_MEMORY: MemoryPlan = {
   idleConnections: 5000,
   requests: 1_000_000,
 };
-export const QUICK_MEMORY: MemoryPlan = { warmupRequests: 50_000, idleConnections: 5000, requests: 100_000 };
+export const QUICK_MEMORY: MemoryPlan = { warmupRequests: 30_000, idleConnections: 5000, requests: 40_000 };
 
 /** For buffers and caches to settle. */
 const SETTLE_MS = 1500;

@@ -32,9 +32,8 @@ export function markdown(results: Results): string {
 
 function environmentText(results: Results): string {
   const lines = Object.entries(results.environment).map(([key, value]) => `- ${key}: ${value}`);
-  lines.push(
-    `- medians of ${results.rounds} rounds of ${results.seconds} s, generator: ${results.generator}`,
-  );
+  const rounds = Math.max(0, ...results.samples.map((sample) => sample.round + 1));
+  lines.push(`- medians of ${rounds} rounds of ${results.seconds} s, generator: ${results.generator}`);
   const disturbance = results.samples.map((sample) => sample.disturbance);
   if (disturbance.length > 0) {
     const [middle, worst] = [median(disturbance), Math.max(...disturbance)].map((share) =>
