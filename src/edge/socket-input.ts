@@ -42,7 +42,8 @@ export class SocketInput {
   /** Bytes came; one reference of `buffer` passes. */
   put(buffer: BufferId, offset: number, length: number): void {
     if (this.receiving === RX_ONCE) this.receiving = RX_NONE;
-    if (this.buffer === NO_BUFFER) {
+    // After `detach` nothing is at hand though earlier pieces may wait: those come first.
+    if (this.buffer === NO_BUFFER && (this.queue === null || this.queue.isEmpty)) {
       this.buffer = buffer;
       this.offset = offset;
       this.end = offset + length;
@@ -116,6 +117,11 @@ export class SocketInput {
     if (this.receiving !== RX_MULTI) return;
     this.receiving = RX_NONE;
     this.port.receiveStop(this.handle);
+  }
+
+  /** A piece that was asked for is still to come. */
+  get isWaiting(): boolean {
+    return this.receiving === RX_ONCE;
   }
 
   /** The reactor has ended receiving. */
