@@ -36,7 +36,7 @@ import {
 } from '../http/message.ts';
 import { isNormalPath, normalizePath } from '../http/path.ts';
 import { type BufferId, NO_BUFFER } from '../io/buffer-pool.ts';
-import type { FileHandle, Handle, Reactor } from '../io/reactor.ts';
+import type { FileHandle, Reactor } from '../io/reactor.ts';
 import type { ClientAddress } from './client-address.ts';
 import type { EdgeContext } from './context.ts';
 import { effectiveClient } from './forwarded.ts';
@@ -46,7 +46,7 @@ import { sendAsteriskOptions, sendFault } from './local-response.ts';
 import { type Responder, type ResponseTarget, shedsLoad } from './responder.ts';
 import type { Route } from './route.ts';
 import { Scratch } from './scratch.ts';
-import type { DownstreamStream, SocketPort } from './stream.ts';
+import type { DownstreamStream } from './stream.ts';
 
 /** Not in use: in the worker's free list. */
 export const X_FREE = 0;
@@ -264,10 +264,6 @@ export class Exchange implements ResponseTarget, VariableSource {
     if (this.responder !== null && this.phase < X_ENDED) this.responder.onFileSent(result);
   }
 
-  onForwarded(result: number): void {
-    if (this.responder !== null && this.phase < X_ENDED) this.responder.onForwarded(result);
-  }
-
   /** The client is gone (or timed out while it was to read): nothing can be sent any more. */
   onStreamGone(code: number): void {
     if (this.phase >= X_ENDED) return;
@@ -380,13 +376,6 @@ export class Exchange implements ResponseTarget, VariableSource {
     assert(this.phase === X_RESPONDING && this.hasContent, 'content without a head');
     this.responseBytes += length;
     this.stream?.sendFile(file, fileOffset, length);
-  }
-
-  /** Content that the kernel moves from a backend's socket. False: it can't, and nothing was done. */
-  sendFrom(port: SocketPort, source: Handle, length: number): boolean {
-    if (this.stream?.sendFrom(port, source, length) !== true) return false;
-    this.responseBytes += length;
-    return true;
   }
 
   flush(): void {

@@ -199,7 +199,6 @@ export class FileResponder implements Responder, FileHandler {
   }
 
   /** A file is never forwarded from a socket. */
-  onForwarded(): void {}
 
   onAbort(): void {
     this.target = null;

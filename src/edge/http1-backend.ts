@@ -36,21 +36,20 @@ const S_IDLE = 1;
 const S_HEAD = 2;
 const S_BODY = 3;
 const S_TUNNEL = 4;
-/** The kernel moves the rest of the content to the client. */
-const S_FORWARD = 5;
 /** Nobody waits for anything but that what is queued leaves. */
-const S_FLUSH = 6;
-const S_CLOSED = 7;
+const S_FLUSH = 5;
+const S_CLOSED = 6;
 
 const TICK_MS = 1000;
 /** Interim responses before a final one; a backend that sends more is out of its mind. */
 const INTERIM_MAX = 32;
 /** Content still to come from which on it is received in large pieces on request. */
 const BULK_BYTES = 65536;
-/** Content still to come from which on the kernel moves it to the client, where it can. */
-const FORWARD_BYTES = 262144;
-/** A tunnel of which one half has ended is over when the other half has been silent for this long. */
-const HALF_TUNNEL_IDLE_MS = 120_000;
+/**
+ * A tunnel of which one half has ended is over when the other half has been silent for this long: an upgraded
+ * connection ends when either side closes, and what is under way still arrives.
+ */
+const HALF_TUNNEL_IDLE_MS = 2000;
 /** How long a backend may take nothing of a tunnel's last bytes. */
 const FLUSH_STALL_MS = 30_000;
 /** The responder hears that there is room again when the queue has fallen below this. */
@@ -76,8 +75,6 @@ export class Http1Backend implements SocketHandler, TimerHandler {
   private interims: number;
   private sendFailed: boolean;
   private wantsWritable: boolean;
-  /** FORWARD: what the client's queue held at the last look. */
-  private forwardLeft: number;
   /** What was queued, and what the backend had acknowledged, at the timer's last look. */
   private queuedBefore: number;
   private acknowledgedBefore: number;
@@ -103,7 +100,6 @@ export class Http1Backend implements SocketHandler, TimerHandler {
     this.interims = 0;
     this.sendFailed = false;
     this.wantsWritable = false;
-    this.forwardLeft = 0;
     this.queuedBefore = 0;
     this.acknowledgedBefore = -1;
     this.served = 0;
@@ -204,7 +200,7 @@ export class Http1Backend implements SocketHandler, TimerHandler {
     this.state = S_IDLE;
     this.served++;
     this.sinceMs = this.context.reactor.nowMs;
-    if (this.server.idleTimeoutMs === 0 || this.context.isDraining) {
+    if (this.server.idleTimeoutMs === 0 || this.server.idleMax === 0 || this.context.isDraining) {
       this.close(false);
       return;
     }
@@ -289,7 +285,7 @@ export class Http1Backend implements SocketHandler, TimerHandler {
     if (this.state === S_CLOSED) return;
     if (this.peerEnded && this.input.isEmpty && !this.paused) this.inputEnded();
     this.responder?.onBackendQuiet();
-    if (this.state !== S_BODY || !this.forward()) this.receive();
+    this.receive();
   }
 
   private step(): boolean {
@@ -471,33 +467,6 @@ export class Http1Backend implements SocketHandler, TimerHandler {
     this.input.want(this.wantsBulk());
   }
 
-  /** Leaves the rest of a large body of known length to the kernel. False: it has to be received. */
-  private forward(): boolean {
-    const { engine, responder, input } = this;
-    if (engine === null || responder === null || this.peerEnded || this.paused || !input.isEmpty)
-      return false;
-    if (responder.responseHead.bodyKind !== BODY_LENGTH) return false;
-    const length = engine.decoder.remainingBytes;
-    if (length < FORWARD_BYTES) return false;
-    input.stop();
-    // A large piece that was asked for would come out of order.
-    if (input.isWaiting || !responder.forwardContent(this.port, this.handle, length)) return false;
-    this.state = S_FORWARD;
-    this.forwardLeft = this.responder?.queuedBytes() ?? 0;
-    return true;
-  }
-
-  /** The kernel has moved all of the content. */
-  forwarded(): void {
-    const engine = this.engine;
-    assert(this.state === S_FORWARD && engine !== null, 'nothing was forwarded');
-    this.sinceMs = this.context.reactor.nowMs;
-    this.state = S_BODY;
-    engine.decoder.skip(engine.decoder.remainingBytes);
-    this.responseEnd(engine.decoder.trailers);
-    if (this.isOpen) this.receive();
-  }
-
   private wantsBulk(): boolean {
     if (this.state !== S_BODY || this.responder === null || this.engine === null) return false;
     const head = this.responder.responseHead;
@@ -560,17 +529,6 @@ export class Http1Backend implements SocketHandler, TimerHandler {
       case S_FLUSH:
         if (!this.takesBytes() && nowMs - this.sinceMs >= FLUSH_STALL_MS) this.close(true);
         break;
-      case S_FORWARD: {
-        const left = this.responder?.queuedBytes() ?? 0;
-        if (left !== this.forwardLeft) this.sinceMs = nowMs;
-        this.forwardLeft = left;
-        const responder = this.responder;
-        if (responder !== null && nowMs - this.sinceMs >= responder.responseTimeoutMs) {
-          this.fault(E_RESPONSE_TIMEOUT);
-          return;
-        }
-        break;
-      }
       default:
         if (this.isOverdue(nowMs)) this.fault(E_RESPONSE_TIMEOUT);
     }

@@ -30,7 +30,7 @@ import type { EdgeContext } from './context.ts';
 import { type Exchange, NO_FIELDS, X_ENDED } from './exchange.ts';
 import type { ServerEngine } from './http1-engine.ts';
 import { writeInformational, writeResponseHead } from './http1-response.ts';
-import { TAG_FILE, TAG_FORWARD } from './message-out.ts';
+import { TAG_FILE } from './message-out.ts';
 import { PartialHead } from './partial-head.ts';
 import { SocketInput } from './socket-input.ts';
 import { StallWatch } from './stall-watch.ts';
@@ -513,12 +513,6 @@ export class Http1Connection implements SocketHandler, TimerHandler, DownstreamS
     this.wantsWritable = true;
   }
 
-  sendFrom(port: SocketPort, source: Handle, length: number): boolean {
-    if (this.broken || this.engine?.out.from(port, source, length) !== true) return false;
-    this.wantsWritable = true;
-    return true;
-  }
-
   sendEnd(trailers: FieldSection): void {
     const out = this.engine?.out;
     if (out !== undefined && !this.broken && !out.end(trailers)) this.fatal();
@@ -547,7 +541,6 @@ export class Http1Connection implements SocketHandler, TimerHandler, DownstreamS
     }
     this.engine?.out.pass();
     if (tag === TAG_FILE && this.exchange !== null) this.exchange.onFileSent(result);
-    if (tag === TAG_FORWARD && this.exchange !== null) this.exchange.onForwarded(result);
     if (!this.wantsWritable && this.state !== S_LINGER && this.input.isEmpty) return;
     const queued = this.port.sendQueuedBytes(this.handle);
     if (this.wantsWritable && queued < SEND_LOW_BYTES) {

@@ -41,8 +41,6 @@ const ZERO = 0x30;
 export const TAG_BYTES = 1;
 /** Tag of a file's segment. */
 export const TAG_FILE = 2;
-/** Tag of a segment from another socket. */
-export const TAG_FORWARD = 3;
 
 export class MessageOut {
   private readonly pool: BufferPool;
@@ -196,14 +194,6 @@ export class MessageOut {
     this.flush();
     this.crlfDue = this.chunked;
     this.port?.sendFile(this.handle, file, fileOffset, length, TAG_FILE);
-    return true;
-  }
-
-  /** Content from another socket. False: it can't be moved by the kernel, and nothing was done. */
-  from(port: SocketPort, source: Handle, length: number): boolean {
-    if (this.chunked || this.port !== port || port.sendFrom === undefined) return false;
-    this.flush();
-    port.sendFrom(this.handle, source, length, TAG_FORWARD);
     return true;
   }
 

@@ -11,7 +11,6 @@ import {
   E_NO_HEALTHY_SERVER,
   E_OVERLOAD,
   E_RESPONSE_MALFORMED,
-  E_RESPONSE_TRUNCATED,
   E_RESPONSE_UPGRADE,
   E_UPGRADE,
   faultOf,
@@ -28,7 +27,6 @@ import {
 } from '../http/message.ts';
 import { removeHopByHop } from '../http1/hop-by-hop.ts';
 import type { BufferId } from '../io/buffer-pool.ts';
-import type { Handle } from '../io/reactor.ts';
 import type { EdgeContext } from './context.ts';
 import type { Exchange } from './exchange.ts';
 import { NO_FIELDS } from './exchange.ts';
@@ -39,7 +37,6 @@ import { writeRequestHead } from './http1-request.ts';
 import { InputQueue } from './input-queue.ts';
 import type { ProxyRoute } from './proxy-route.ts';
 import { type Responder, sendHighBytes } from './responder.ts';
-import type { SocketPort } from './stream.ts';
 import { offeredUpgrade, validUpgrade } from './upgrade.ts';
 import type { GroupServer } from './upstream-group.ts';
 
@@ -73,8 +70,6 @@ export class ProxyResponder implements Responder {
   private upgrade: string;
   private tunnel: boolean;
   private backendEnded: boolean;
-  /** Bytes that the kernel was asked to move. */
-  private forwarding: number;
   /** The client waits for the backend's 100 before it sends content. */
   private awaitsContinue: boolean;
   /** All of the request is on its way. */
@@ -101,7 +96,6 @@ export class ProxyResponder implements Responder {
     this.upgrade = '';
     this.tunnel = false;
     this.backendEnded = false;
-    this.forwarding = 0;
     this.awaitsContinue = false;
     this.requestSent = false;
   }
@@ -314,19 +308,6 @@ export class ProxyResponder implements Responder {
     if (engine !== null && this.pending.isEmpty) this.endRequest(engine);
   }
 
-  /** For the backend connection: lets the kernel move the rest of the content. False: it can't. */
-  forwardContent(port: SocketPort, source: Handle, length: number): boolean {
-    const { exchange } = this;
-    if (exchange === null || !exchange.hasContent || !exchange.sendFrom(port, source, length)) return false;
-    this.forwarding = length;
-    return true;
-  }
-
-  /** What the client has not taken. */
-  queuedBytes(): number {
-    return this.exchange === null ? 0 : this.exchange.sendQueuedBytes();
-  }
-
   /** The client takes more: the backend may go on. */
   onWritable(): void {
     this.backend?.resume();
@@ -334,14 +315,6 @@ export class ProxyResponder implements Responder {
 
   onFileSent(): void {
     assert(false, 'a backend has no files');
-  }
-
-  /** The kernel has moved the rest of the content, or as much as there was. */
-  onForwarded(result: number): void {
-    const { backend, exchange } = this;
-    if (backend === null || exchange === null) return;
-    if (result === this.forwarding) backend.forwarded();
-    else this.abandon(E_RESPONSE_TRUNCATED);
   }
 
   onAbort(): void {

@@ -17,8 +17,6 @@ export interface Responder {
   onWritable(): void;
   /** What `sendFile` began has ended: `result` is its length, fewer bytes if the file ended early, or -errno. */
   onFileSent(result: number): void;
-  /** What `sendFrom` began has ended: `result` is its length, fewer bytes if the source ended early, or -errno. */
-  onForwarded(result: number): void;
   /** The exchange is over without the responder's doing (client gone, timeout, shutdown): release everything, call nothing. */
   onAbort(): void;
 }

@@ -119,11 +119,6 @@ export class SocketInput {
     this.port.receiveStop(this.handle);
   }
 
-  /** A piece that was asked for is still to come. */
-  get isWaiting(): boolean {
-    return this.receiving === RX_ONCE;
-  }
-
   /** The reactor has ended receiving. */
   ended(): void {
     this.receiving = RX_NONE;

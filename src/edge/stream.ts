@@ -6,7 +6,7 @@
 import type { FieldSection } from '../http/fields.ts';
 import type { RequestHead, ResponseHead } from '../http/message.ts';
 import type { BufferId } from '../io/buffer-pool.ts';
-import type { FileHandle, Handle, Reactor } from '../io/reactor.ts';
+import type { FileHandle, Reactor } from '../io/reactor.ts';
 import type { ClientAddress } from './client-address.ts';
 
 /**
@@ -21,7 +21,6 @@ export type SocketPort = Pick<
   | 'receiveStop'
   | 'send'
   | 'sendFile'
-  | 'sendFrom'
   | 'sendQueuedBytes'
   | 'sendAcknowledgedBytes'
   | 'shutdownSend'
@@ -44,11 +43,6 @@ export interface DownstreamStream {
   /** Content; one reference of `buffer` passes. */
   sendData(buffer: BufferId, offset: number, length: number): void;
   sendFile(file: FileHandle, fileOffset: number, length: number): void;
-  /**
-   * Content that the kernel moves from a backend's socket: false where it can't, and nothing was done. Otherwise
-   * the exchange hears `onForwarded`.
-   */
-  sendFrom(port: SocketPort, source: Handle, length: number): boolean;
   /** The response is complete. `trailers` may be empty. */
   sendEnd(trailers: FieldSection): void;
   /** What was sent so far leaves now. */
