@@ -53,7 +53,7 @@ const HALF_TUNNEL_IDLE_MS = 2000;
 /** How long a backend may take nothing of a tunnel's last bytes. */
 const FLUSH_STALL_MS = 30_000;
 /** The responder hears that there is room again when the queue has fallen below this. */
-const SEND_LOW_BYTES = 131072;
+const SEND_LOW_BYTES = 262144;
 
 export class Http1Backend implements SocketHandler, TimerHandler {
   readonly context: EdgeContext;

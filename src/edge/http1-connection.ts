@@ -59,7 +59,7 @@ const BULK_BYTES = 65536;
 /** A pipelined request begins only when no more than this of the responses before it is unsent. */
 const PIPELINE_UNSENT_BYTES = 16384;
 /** The client hears that there is room again when the queue has fallen below this. */
-const SEND_LOW_BYTES = 131072;
+const SEND_LOW_BYTES = 262144;
 
 export class Http1Connection implements SocketHandler, TimerHandler, DownstreamStream {
   readonly context: EdgeContext;

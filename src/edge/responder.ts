@@ -61,7 +61,7 @@ export interface ResponseTarget {
 }
 
 /** Above this many unsent bytes a responder stops producing (and its backend is no longer read). */
-export const SEND_HIGH_BYTES = 262144;
+export const SEND_HIGH_BYTES = 524288;
 /** The same while half of the arena is in use: many slow readers at once. */
 const SEND_HIGH_BYTES_SCARCE = 65536;
 

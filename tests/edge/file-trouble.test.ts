@@ -1,6 +1,8 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
+import { SEND_HIGH_BYTES } from '../../src/edge/responder.ts';
 import { E_FILE, E_FILE_CHANGED, E_FORBIDDEN, E_NOT_FOUND, E_OVERLOAD } from '../../src/http/fault.ts';
+import { LARGE_BYTES } from '../../src/io/buffer-pool.ts';
 import { FILE_MS, type Question } from './file-fixture.ts';
 import { BIG, site } from './file-site.ts';
 
@@ -145,7 +147,7 @@ describe('memory', () => {
     bench.write('/srv/max.bin', new Uint8Array(1 << 20));
     bench.write('/srv/over.bin', new Uint8Array((1 << 20) + 1));
     bench.ask('/max.bin');
-    assert.equal(bench.reactor.pool.shape.large - bench.reactor.pool.freeCount(2), 8);
+    assert.equal(bench.reactor.pool.shape.large - bench.reactor.pool.freeCount(2), (1 << 20) / LARGE_BYTES);
     assert.equal(bench.ask('/over.bin').body.length, (1 << 20) + 1);
     bench.close();
   });
@@ -169,7 +171,7 @@ describe('memory', () => {
     bench.write('/srv/huge.bin', new Uint8Array(1 << 20));
     bench.ask('/huge.bin');
     const slow = bench.begin({ target: '/huge.bin', slow: true });
-    assert.ok(slow.body.length > 262144 && slow.body.length <= 262144 + 131072);
+    assert.ok(slow.body.length > SEND_HIGH_BYTES && slow.body.length <= SEND_HIGH_BYTES + LARGE_BYTES);
     assert.ok(slow.flushes > 0);
     slow.abort();
     bench.close();
