@@ -209,7 +209,8 @@ function suite(io: IoBackend): void {
           route('/ws', webSocket.url) +
           route('/ws-fixed', webSocket.url, '', 'websocket_poll_mode = "fixed"') +
           route('/ws-unix', unix.url),
-        { io },
+        // One test leaves a tunnel whose backend reads nothing: only the write timeout or a stop ends it.
+        { io, server: 'shutdown_timeout_secs = 2' },
       );
     });
 
