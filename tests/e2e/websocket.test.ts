@@ -390,8 +390,9 @@ function suite(io: IoBackend): void {
         }
       })();
       await pause(700);
-      assert.ok(sent < 12 * 1024 * 1024, `${sent} bytes were taken`);
-      assert.ok(edge.residentBytes() - residentBefore < 24 * 1024 * 1024);
+      // What the kernels' socket buffers take depends on the machine; the neighbours' transfers count here too.
+      assert.ok(sent < 24 * 1024 * 1024, `${sent} bytes were taken`);
+      assert.ok(edge.residentBytes() - residentBefore < 48 * 1024 * 1024);
       client.destroy();
       await sending;
     });
