@@ -44,7 +44,7 @@ import type { Generation } from './generation.ts';
 import { V_CLIENT_IP, V_HOST, V_REQUEST_URI, V_SCHEME, type VariableSource } from './header-rules.ts';
 import { sendAsteriskOptions, sendFault } from './local-response.ts';
 import { type Responder, type ResponseTarget, shedsLoad } from './responder.ts';
-import type { Route } from './route.ts';
+import type { Route, RouteAction } from './route.ts';
 import { Scratch } from './scratch.ts';
 import type { DownstreamStream } from './stream.ts';
 
@@ -196,6 +196,12 @@ export class Exchange implements ResponseTarget, VariableSource {
       this.fail(E_OVERLOAD);
       return;
     }
+    const listenerAction = this.stream?.listenerAction ?? null;
+    if (listenerAction !== null) {
+      this.identifyClient();
+      this.dispatch(listenerAction);
+      return;
+    }
     if (this.request.targetForm === TARGET_ASTERISK) {
       sendAsteriskOptions(this);
       return;
@@ -207,7 +213,11 @@ export class Exchange implements ResponseTarget, VariableSource {
     }
     const route = this.route;
     assert(route !== null, 'admitted without a route');
-    const responder = route.action.respond(this);
+    this.dispatch(route.action);
+  }
+
+  private dispatch(action: RouteAction): void {
+    const responder = action.respond(this);
     if (responder === null) {
       if (this.phase === X_WAITING) this.fail(E_OVERLOAD);
       return;
@@ -309,7 +319,7 @@ export class Exchange implements ResponseTarget, VariableSource {
     assert(route !== null && generation !== null && stream !== null, 'admission before routing');
     const request = this.request;
     const security = route.security;
-    if (generation.trustsSomeone) this.client = effectiveClient(generation, stream.client, request.fields);
+    this.identifyClient();
     const client = this.client;
     if (route.limitsAddresses && (client === null || !route.admitsAddress(client))) return E_IP_DENIED;
     if (route.limitsMethods && !route.admitsMethod(request, this.reactor.pool)) return E_METHOD_NOT_ALLOWED;
@@ -326,6 +336,14 @@ export class Exchange implements ResponseTarget, VariableSource {
       }
     }
     return 0;
+  }
+
+  /** Behind a trusted proxy the client is whom that one names. */
+  private identifyClient(): void {
+    const { generation, stream } = this;
+    assert(generation !== null && stream !== null, 'an exchange without a generation');
+    if (generation.trustsSomeone)
+      this.client = effectiveClient(generation, stream.client, this.request.fields);
   }
 
   // ---- For the responder (ResponseTarget) -----------------------------------------------------------

@@ -5,7 +5,7 @@ import { F_CONTENT_RANGE, F_CONTENT_TYPE, F_LOCATION } from '../http/fields.ts';
 import { BODY_LENGTH, BODY_NONE, LENGTH_UNKNOWN } from '../http/message.ts';
 import type { RangeSet } from '../http/ranges.ts';
 import type { FileEntry } from './file-table.ts';
-import { leadingSlashes, uriText } from './location.ts';
+import { pathText, queryText } from './location.ts';
 import { MULTIPART_TYPE } from './multipart-ranges.ts';
 import type { ResponseTarget } from './responder.ts';
 
@@ -65,14 +65,11 @@ export function sendUnsatisfiable(target: ResponseTarget, entry: FileEntry, size
 
 /** `/docs/sub`, a directory: relative links in its index need the slash. The query is kept. */
 export function sendDirectoryRedirect(target: ResponseTarget): void {
-  const { text, bytes } = target.reactor.pool;
+  const { pool } = target.reactor;
   const { request, response } = target;
-  // Exactly one slash in front: two would name a host.
-  const slashes = leadingSlashes(bytes, target.pathOffset, target.pathLength);
-  const path = uriText(text, target.pathOffset + slashes, target.pathLength - slashes);
-  const query = request.queryOffset < 0 ? '' : `?${uriText(text, request.queryOffset, request.queryLength)}`;
+  const path = pathText(pool, target.pathOffset, target.pathLength);
   response.status = 301;
-  target.addResponseField(F_LOCATION, '', `/${path}/${query}`);
+  target.addResponseField(F_LOCATION, '', `${path}/${queryText(pool, request)}`);
   response.bodyKind = BODY_NONE;
   response.contentLength = 0;
   target.sendHead();

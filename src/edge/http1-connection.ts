@@ -32,6 +32,7 @@ import type { ServerEngine } from './http1-engine.ts';
 import { writeInformational, writeResponseHead } from './http1-response.ts';
 import { TAG_FILE } from './message-out.ts';
 import { PartialHead } from './partial-head.ts';
+import type { RouteAction } from './route.ts';
 import { SocketInput } from './socket-input.ts';
 import { StallWatch } from './stall-watch.ts';
 import type { DownstreamStream, SocketPort } from './stream.ts';
@@ -67,6 +68,7 @@ export class Http1Connection implements SocketHandler, TimerHandler, DownstreamS
   readonly handle: Handle;
   readonly client: ClientAddress;
   readonly scheme: number;
+  readonly listenerAction: RouteAction | null;
   private state: number;
   private readonly timer: Timer;
   /** When the present state is over at the latest: IDLE, HEAD, LINGER. */
@@ -98,12 +100,20 @@ export class Http1Connection implements SocketHandler, TimerHandler, DownstreamS
   /** The request was read to its end and nothing came after it, so that closing can't reset the response. */
   private cleanEnd: boolean;
 
-  constructor(context: EdgeContext, port: SocketPort, handle: Handle, client: ClientAddress, scheme: number) {
+  constructor(
+    context: EdgeContext,
+    port: SocketPort,
+    handle: Handle,
+    client: ClientAddress,
+    scheme: number,
+    listenerAction: RouteAction | null,
+  ) {
     this.context = context;
     this.port = port;
     this.handle = handle;
     this.client = client;
     this.scheme = scheme;
+    this.listenerAction = listenerAction;
     this.state = S_IDLE;
     this.timer = new Timer(this, 0);
     this.deadlineMs = context.reactor.nowMs + context.limits.clientHeaderTimeoutMs;

@@ -3,6 +3,10 @@
  * an authority or a scheme, or be read as a separator by a browser that treats `\` as `/`.
  */
 
+import { hostLengthOf } from '../http/authority.ts';
+import type { RequestHead } from '../http/message.ts';
+import type { BufferPool } from '../io/buffer-pool.ts';
+
 const SLASH = 0x2f;
 const PERCENT = 0x25;
 const HEX = '0123456789ABCDEF';
@@ -14,7 +18,7 @@ for (const each of "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz01234567
 }
 
 /** The bytes as text of a URI: what may not stand there is percent-encoded, escapes stay. Allocates. */
-export function uriText(text: Buffer, offset: number, length: number): string {
+function uriText(text: Buffer, offset: number, length: number): string {
   let plain = true;
   for (let at = offset, end = offset + length; at < end && plain; at++) plain = PLAIN[text[at]] === 1;
   return plain ? text.latin1Slice(offset, offset + length) : encoded(text, offset, length);
@@ -31,8 +35,28 @@ function encoded(text: Buffer, offset: number, length: number): string {
 }
 
 /** How many slashes the bytes begin with: two or more of them would begin an authority. */
-export function leadingSlashes(bytes: Uint8Array, offset: number, length: number): number {
+function leadingSlashes(bytes: Uint8Array, offset: number, length: number): number {
   let count = 0;
   while (count < length && bytes[offset + count] === SLASH) count++;
   return count;
+}
+
+/** A path with exactly one slash in front (two would name a host), or empty. Allocates, as all of these do. */
+export function pathText(pool: BufferPool, offset: number, length: number): string {
+  if (length === 0) return '';
+  const slashes = leadingSlashes(pool.bytes, offset, length);
+  return `/${uriText(pool.text, offset + slashes, length - slashes)}`;
+}
+
+/** The request's query with its `?`, or empty. */
+export function queryText(pool: BufferPool, request: RequestHead): string {
+  const { queryOffset, queryLength } = request;
+  return queryOffset < 0 ? '' : `?${uriText(pool.text, queryOffset, queryLength)}`;
+}
+
+/** The request's host in lower case, without a port; an IPv6 literal keeps its brackets. */
+export function hostText(pool: BufferPool, request: RequestHead): string {
+  const { authorityOffset, authorityLength } = request;
+  const length = hostLengthOf(pool.bytes, authorityOffset, authorityLength);
+  return pool.text.latin1Slice(authorityOffset, authorityOffset + length).toLowerCase();
 }

@@ -4,12 +4,14 @@
  */
 
 import type { LoadResult } from '../config/load.ts';
-import type { Config } from '../config/model.ts';
+import type { Config, ServerConfig } from '../config/model.ts';
 import { formatProblem } from '../config/problem.ts';
 import { runReactor } from '../io/loop.ts';
 import { openReactor } from '../io/open.ts';
 import { Log } from '../log/log.ts';
 import { errnoName } from '../sys/errno.ts';
+import type { SocketAddress } from '../sys/sockaddr.ts';
+import { HttpsRedirect, httpsPortOf } from './https-redirect.ts';
 import { resolveServers } from './resolve-servers.ts';
 import { EdgeWorker } from './worker.ts';
 
@@ -37,11 +39,8 @@ export async function startEdge(config: Config, reload: () => LoadResult): Promi
   }
   // Whoever can connect may send a signal: it must not find the process without an answer to it.
   const stopped = stopAsked(worker, log, reload);
-  for (const address of config.server.listen) {
-    const bound = worker.listen(address);
-    if (typeof bound === 'number') return cannotStart(listenProblem(addressText(address), bound));
-    log.info(`listening on ${addressText(bound)}`);
-  }
+  const unheard = openListeners(worker, config.server, log);
+  if (unheard !== '') return cannotStart(unheard);
   log.info(`ready, with ${reactor.name}`, reason === '' ? {} : { because: reason });
   const loop = runReactor(reactor);
   await stopped;
@@ -50,6 +49,25 @@ export async function startEdge(config: Config, reload: () => LoadResult): Promi
   await log.flush();
   log.flushSync();
   return EXIT_OK;
+}
+
+/** Opens those of `server.listen`, then those of `server.http`. Returns empty text, or why one can't be opened. */
+function openListeners(worker: EdgeWorker, server: ServerConfig, log: Log): string {
+  const bound: SocketAddress[] = [];
+  for (const address of server.listen) {
+    const result = worker.listen(address);
+    if (typeof result === 'number') return listenProblem('server.listen', addressText(address), result);
+    log.info(`listening on ${addressText(result)}`);
+    bound.push(result);
+  }
+  if (server.http.length === 0) return '';
+  const redirect = new HttpsRedirect(worker.reactor, httpsPortOf(bound));
+  for (const address of server.http) {
+    const result = worker.listen(address, redirect);
+    if (typeof result === 'number') return listenProblem('server.http', addressText(address), result);
+    log.info(`redirecting to HTTPS from ${addressText(result)}`);
+  }
+  return '';
 }
 
 /** Resolves when the edge was asked to stop and the last connection is gone. */
@@ -107,20 +125,21 @@ function needingRestart(before: Config, after: Config): string[] {
   const keys: string[] = [];
   if (JSON.stringify(before.server.listen) !== JSON.stringify(after.server.listen))
     keys.push('server.listen');
+  if (JSON.stringify(before.server.http) !== JSON.stringify(after.server.http)) keys.push('server.http');
   if (before.server.threads !== after.server.threads) keys.push('server.threads');
   if (JSON.stringify(before.logging) !== JSON.stringify(after.logging)) keys.push('logging');
   return keys;
 }
 
-function listenProblem(address: string, errno: number): string {
+function listenProblem(key: string, address: string, errno: number): string {
   const name = errnoName(errno);
   if (name === 'EADDRINUSE')
-    return `${address} is taken: another program listens there (EADDRINUSE). Stop it, or change server.listen.`;
+    return `${address} is taken: another program listens there (EADDRINUSE). Stop it, or change ${key}.`;
   if (name === 'EACCES') {
     return `${address}: the system doesn't let this user listen there (EACCES). Start as root, or grant CAP_NET_BIND_SERVICE, or choose a port above 1023.`;
   }
   if (name === 'EADDRNOTAVAIL')
-    return `${address}: this machine has no such address (EADDRNOTAVAIL). Change server.listen.`;
+    return `${address}: this machine has no such address (EADDRNOTAVAIL). Change ${key}.`;
   return `${address}: can't listen (${name}).`;
 }
 

@@ -7,12 +7,11 @@
  */
 
 import type { RedirectAction } from '../config/model.ts';
-import { hostLengthOf } from '../http/authority.ts';
 import { E_HOST_MISSING } from '../http/fault.ts';
 import { F_LOCATION } from '../http/fields.ts';
 import { BODY_NONE } from '../http/message.ts';
 import type { Reactor } from '../io/reactor.ts';
-import { leadingSlashes, uriText } from './location.ts';
+import { hostText, pathText, queryText } from './location.ts';
 import type { Responder, ResponseTarget } from './responder.ts';
 import type { RouteAction } from './route.ts';
 
@@ -77,19 +76,24 @@ export class RedirectRoute implements RouteAction {
     if (this.appends) location = join(location, this.restOf(target));
     location = this.expand(target, this.query, location);
     if (this.appends) {
-      const query = this.queryOf(target);
+      const query = queryText(this.reactor.pool, target.request);
       if (query !== '') location += this.query.length > 0 ? `&${query.slice(1)}` : query;
     }
     return location + this.fragment;
   }
 
   private expand(target: ResponseTarget, parts: readonly Part[], before: string): string {
+    const { pool } = this.reactor;
+    const { request } = target;
     let result = before;
     for (const { kind, text } of parts) {
       if (kind === LITERAL) result += text;
-      else if (kind === HOST) result += this.hostOf(target);
+      else if (kind === HOST) result += hostText(pool, request);
       else if (kind === PATH) result = join(result, this.restOf(target));
-      else result = join(result, this.requestPathOf(target)) + this.queryOf(target);
+      else {
+        const path = pathText(pool, request.pathOffset, request.pathLength);
+        result = join(result, path) + queryText(pool, request);
+      }
     }
     return result;
   }
@@ -97,31 +101,7 @@ export class RedirectRoute implements RouteAction {
   /** The path behind the route's prefix: empty, or with one slash in front. */
   private restOf(target: ResponseTarget): string {
     const offset = target.pathOffset + target.prefixLength;
-    return this.pathText(offset, target.pathLength - target.prefixLength);
-  }
-
-  private requestPathOf(target: ResponseTarget): string {
-    return this.pathText(target.request.pathOffset, target.request.pathLength);
-  }
-
-  private pathText(offset: number, length: number): string {
-    if (length === 0) return '';
-    const { bytes, text } = this.reactor.pool;
-    const slashes = leadingSlashes(bytes, offset, length);
-    return `/${uriText(text, offset + slashes, length - slashes)}`;
-  }
-
-  /** With its `?`, or empty. */
-  private queryOf(target: ResponseTarget): string {
-    const { queryOffset, queryLength } = target.request;
-    return queryOffset < 0 ? '' : `?${uriText(this.reactor.pool.text, queryOffset, queryLength)}`;
-  }
-
-  private hostOf(target: ResponseTarget): string {
-    const { bytes, text } = this.reactor.pool;
-    const { authorityOffset, authorityLength } = target.request;
-    const length = hostLengthOf(bytes, authorityOffset, authorityLength);
-    return text.latin1Slice(authorityOffset, authorityOffset + length).toLowerCase();
+    return pathText(this.reactor.pool, offset, target.pathLength - target.prefixLength);
   }
 }
 

@@ -8,6 +8,7 @@ import type { RequestHead, ResponseHead } from '../http/message.ts';
 import type { BufferId } from '../io/buffer-pool.ts';
 import type { FileHandle, Reactor } from '../io/reactor.ts';
 import type { ClientAddress } from './client-address.ts';
+import type { RouteAction } from './route.ts';
 
 /**
  * The part of the reactor that carries one socket's bytes. For plain sockets it is the reactor itself; a
@@ -32,6 +33,8 @@ export interface DownstreamStream {
   readonly scheme: number;
   /** The peer of the connection. One object for each connection. */
   readonly client: ClientAddress;
+  /** What answers every request that comes to this listener; null where the routes do. */
+  readonly listenerAction: RouteAction | null;
 
   /** An interim response (RFC 9110 §15.2) but 101. Ignored where the client's version knows none. */
   sendInformational(head: ResponseHead): void;

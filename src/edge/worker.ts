@@ -27,6 +27,7 @@ import { Http1Connection } from './http1-connection.ts';
 import { ClientEngine, ServerEngine } from './http1-engine.ts';
 import { ProxyResponder } from './proxy-responder.ts';
 import { ENTRIES_DEFAULT, RateLimiter } from './rate-limit.ts';
+import type { RouteAction } from './route.ts';
 
 /** Objects of each kind that are kept for reuse; more go to the garbage collector. */
 const POOLED_MAX = 1024;
@@ -63,6 +64,8 @@ export class EdgeWorker implements EdgeContext, ListenerHandler, TimerHandler, S
   private readonly listeners: Handle[];
   /** Those on Unix sockets, whose peers have no address. */
   private readonly unixListeners: Set<Handle>;
+  /** Those that answer every request in one way, and never by a route. */
+  private readonly listenerActions: Map<Handle, RouteAction>;
   private readonly connections: Set<Http1Connection>;
   private readonly servers: Map<string, { server: BackendServer; users: number }>;
   private readonly rateLimiter: RateLimiter;
@@ -90,6 +93,7 @@ export class EdgeWorker implements EdgeContext, ListenerHandler, TimerHandler, S
     this.generation = null;
     this.listeners = [];
     this.unixListeners = new Set();
+    this.listenerActions = new Map();
     this.connections = new Set();
     this.servers = new Map();
     this.rateLimiter = new RateLimiter(ENTRIES_DEFAULT, randomBytes(4).readInt32LE(0));
@@ -184,8 +188,8 @@ export class EdgeWorker implements EdgeContext, ListenerHandler, TimerHandler, S
 
   // ---- Listeners --------------------------------------------------------------------------------------
 
-  /** Opens a listener. Returns the address it is bound to, or -errno. */
-  listen(address: SocketAddress): SocketAddress | number {
+  /** Opens a listener, whose requests go to the routes, or all to `action`. Returns the address it is bound to, or -errno. */
+  listen(address: SocketAddress, action: RouteAction | null = null): SocketAddress | number {
     const listener = this.reactor.listen(
       address,
       { backlog: BACKLOG, reusePort: false, unixMode: 0o666 },
@@ -194,6 +198,7 @@ export class EdgeWorker implements EdgeContext, ListenerHandler, TimerHandler, S
     if (listener < 0) return listener;
     this.listeners.push(listener);
     if (address.family === 'unix') this.unixListeners.add(listener);
+    if (action !== null) this.listenerActions.set(listener, action);
     return this.reactor.localAddress(listener);
   }
 
@@ -202,7 +207,8 @@ export class EdgeWorker implements EdgeContext, ListenerHandler, TimerHandler, S
     // Reset before it was looked at: its request could still be read, but whose it is could not be told.
     if (address.family === 'unix' && !this.unixListeners.has(listener)) return;
     const client = ClientAddress.of(address);
-    const connection = new Http1Connection(this, this.reactor, handle, client, SCHEME_HTTP);
+    const action = this.listenerActions.get(listener) ?? null;
+    const connection = new Http1Connection(this, this.reactor, handle, client, SCHEME_HTTP, action);
     this.reactor.adopt(handle, connection);
     this.connections.add(connection);
     this.counters.connections++;
