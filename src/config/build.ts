@@ -3,6 +3,7 @@
 import { dirname } from 'node:path';
 import { BuildContext } from './build-context.ts';
 import { RouteBuilder } from './build-routes.ts';
+import { buildTls } from './build-tls.ts';
 import { buildUpstreams } from './build-upstreams.ts';
 import { currentReader, type Files, findReader, type Reader } from './files.ts';
 import type { KeyPath } from './key-path.ts';
@@ -14,7 +15,6 @@ import type {
   LoggingConfig,
   SecurityConfig,
   ServerConfig,
-  TlsConfig,
 } from './model.ts';
 import { formatListenAddress, maskIpRange } from './network-names.ts';
 import type { Report } from './problem.ts';
@@ -278,35 +278,6 @@ function buildSecurity(reading: Values<RootFields>['security'], context: BuildCo
 
 function resolveAll(paths: readonly string[] | null, context: BuildContext): readonly string[] | null {
   return paths === null ? null : paths.map((path) => context.absolute(path));
-}
-
-function buildTls(reading: Values<RootFields>['tls'], context: BuildContext): TlsConfig | null {
-  if (reading === null) return null;
-  const { values } = reading;
-  const pair = (each: {
-    readonly at: KeyPath;
-    readonly values: { cert_path: string | null; key_path: string | null };
-  }) => ({
-    certPath: keyFile(each.values.cert_path, 'TLS certificate file', [...each.at, 'cert_path'], context),
-    keyPath: keyFile(each.values.key_path, 'TLS private key file', [...each.at, 'key_path'], context),
-  });
-  if (!values.ktls_enabled && reading.given.has('ktls_fallback_enabled') && !values.ktls_fallback_enabled) {
-    context.report.warn(
-      [...reading.at, 'ktls_fallback_enabled'],
-      'ktls_fallback_enabled has no effect: ktls_enabled is false',
-      'set ktls_enabled = true, or remove it',
-    );
-  }
-  return {
-    ...pair(reading),
-    ktlsEnabled: values.ktls_enabled,
-    ktlsFallbackEnabled: values.ktls_fallback_enabled,
-    certificates: values.certificates.map(pair),
-  };
-}
-
-function keyFile(path: string | null, what: string, at: KeyPath, context: BuildContext): string {
-  return path === null ? '' : context.existingFile(path, what, at);
 }
 
 function buildHttp2(reading: Values<RootFields>['http2']): Http2Config {

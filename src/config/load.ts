@@ -23,6 +23,8 @@ export interface LoadOptions {
   readonly files?: Files;
   /** Features to refuse; those of not-built.ts where absent. */
   readonly notBuilt?: readonly NotBuilt[];
+  /** Judges what this folder can't (what certificates hold) and reports it. Called where nothing else is wrong. */
+  readonly inspect?: (config: Config, report: Report) => void;
 }
 
 export interface LoadResult {
@@ -48,6 +50,7 @@ export function loadConfig(text: string, source: string, options: LoadOptions = 
   const root = reader.readRoot(SCHEMA, parsed.table);
   const baseDir = options.baseDir ?? dirname(resolve(source));
   const config = buildConfig(root, source, baseDir, options.files ?? systemFiles, report);
+  if (report.problems.length === 0) options.inspect?.(config, report);
   const { given } = reader;
   if (report.problems.length + report.warnings.length === 0)
     return { config, problems: [], warnings: [], given };

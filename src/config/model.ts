@@ -73,12 +73,30 @@ export interface PerformanceConfig {
   readonly hugePagesEnabled: boolean;
 }
 
-export interface TlsConfig {
+export interface TlsCertificateConfig {
   readonly certPath: string;
   readonly keyPath: string;
+  readonly ocspPath: string | null;
+}
+
+/** Its own certificate is the default; `certificates` are chosen by their names. */
+export interface TlsConfig extends TlsCertificateConfig {
   readonly ktlsEnabled: boolean;
   readonly ktlsFallbackEnabled: boolean;
-  readonly certificates: readonly { readonly certPath: string; readonly keyPath: string }[];
+  readonly minVersion: '1.2' | '1.3';
+  /** TLS 1.2, in OpenSSL's words. */
+  readonly ciphers: string;
+  /** TLS 1.3. */
+  readonly cipherSuites: string;
+  readonly groups: string;
+  readonly clientAuth: 'none' | 'optional' | 'required';
+  /** Not null unless `clientAuth` is 'none'. */
+  readonly clientCaPath: string | null;
+  readonly sessionTickets: boolean;
+  /** Null: keys of the process's own, which rotate. */
+  readonly sessionTicketKeyPath: string | null;
+  readonly sessionTicketRotationSecs: number;
+  readonly certificates: readonly TlsCertificateConfig[];
 }
 
 export interface PrometheusConfig {

@@ -46,13 +46,6 @@ const SANDBOX_DETAILS = [
 
 export const NOT_BUILT: readonly NotBuilt[] = [
   {
-    keys: ['server.http'],
-    asks: always,
-    feature: 'the listener that redirects HTTP to HTTPS (it comes with TLS)',
-    values: 'any',
-    mend: 'remove the key; a Redirect route does the same',
-  },
-  {
     keys: ['server.threads'],
     asks: (value) => typeof value === 'bigint' && value > 1n,
     feature: 'more than one worker',
@@ -75,13 +68,6 @@ export const NOT_BUILT: readonly NotBuilt[] = [
   },
   { keys: ['http2'], asks: always, feature: 'HTTP/2', values: 'any', mend: 'remove the section' },
   { keys: ['http3'], asks: always, feature: 'HTTP/3', values: 'any', mend: 'remove the section' },
-  {
-    keys: ['tls'],
-    asks: always,
-    feature: 'TLS',
-    values: 'any',
-    mend: 'remove the section and listen without TLS',
-  },
   {
     keys: inBackends('url'),
     asks: (value) => begins(value, 'https:'),

@@ -8,6 +8,7 @@ import { addedFields, parseMethod, removedFields } from './header-rules.ts';
 import { parseDnsName, parseIpRange, parseListenAddress, parseRouteHost } from './network-names.ts';
 import { Complaint } from './problem.ts';
 import { type Entries, key, type Named, optionalSection, requiredKey, section } from './schema-nodes.ts';
+import { TLS } from './schema-tls.ts';
 import { BACKEND_URL_WORDS, normalisePrefix, parseRedirectUrl } from './url-parts.ts';
 import {
   boolean,
@@ -283,39 +284,6 @@ const PERFORMANCE = section('How the machine is used.', {
     meaning: 'Asks for huge pages for buffers; ordinary ones are used where there are none, with a log line.',
     example: 'true',
   }),
-});
-
-const certPath = requiredKey(path, {
-  meaning: 'The certificate with its chain, PEM. ECDSA P-256 or P-384, RSA of 2048 bits or more, or Ed25519.',
-  example: '"/etc/zerocopy-server/server.crt"',
-});
-const keyPath = requiredKey(path, {
-  meaning: 'The private key of the certificate, PEM.',
-  example: '"/etc/zerocopy-server/server.key"',
-});
-
-const TLS = optionalSection('TLS for clients. Without this section the listeners speak plain HTTP.', {
-  cert_path: certPath,
-  key_path: keyPath,
-  ktls_enabled: key(boolean(), {
-    fallback: false,
-    meaning: 'Leaves encryption to the kernel after the handshake.',
-    example: 'true',
-  }),
-  ktls_fallback_enabled: key(boolean(), {
-    fallback: true,
-    meaning: 'Goes on without the kernel’s encryption where it can’t be had; `false` refuses the connection.',
-    example: 'false',
-  }),
-  certificates: {
-    kind: 'entries',
-    bareKey: '',
-    isRequired: false,
-    max: 1024,
-    meaning:
-      'Further certificates; the one whose names match the client’s SNI is used, else the one of `[tls]`.',
-    of: section('A further certificate.', { cert_path: certPath, key_path: keyPath }),
-  } satisfies Entries<{ cert_path: typeof certPath; key_path: typeof keyPath }>,
 });
 
 const ROUTE_SECURITY = section('Limits and rules of one route.', {

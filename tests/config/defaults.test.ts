@@ -104,13 +104,27 @@ test('a file with a listener and a directory gets all defaults', () => {
   });
 });
 
-test('[tls] has kTLS off and its fallback on', () => {
+test('[tls] has TLS 1.2 and 1.3 with tickets, no client certificates, and kTLS off with its fallback on', () => {
   const { tls } = loaded(withServer('[tls]\ncert_path = "server.crt"\nkey_path = "/etc/edge/server.key"'));
   assert.deepEqual(tls, {
     certPath: '/etc/edge/server.crt',
     keyPath: '/etc/edge/server.key',
     ktlsEnabled: false,
     ktlsFallbackEnabled: true,
+    ocspPath: null,
+    minVersion: '1.2',
+    ciphers: [
+      'ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-RSA-AES128-GCM-SHA256',
+      'ECDHE-ECDSA-AES256-GCM-SHA384:ECDHE-RSA-AES256-GCM-SHA384',
+      'ECDHE-ECDSA-CHACHA20-POLY1305:ECDHE-RSA-CHACHA20-POLY1305',
+    ].join(':'),
+    cipherSuites: 'TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256',
+    groups: 'X25519MLKEM768:X25519:P-256:P-384',
+    clientAuth: 'none',
+    clientCaPath: null,
+    sessionTickets: true,
+    sessionTicketKeyPath: null,
+    sessionTicketRotationSecs: 43_200,
     certificates: [],
   });
 });

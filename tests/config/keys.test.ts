@@ -72,8 +72,9 @@ const DOCUMENTED: Readonly<Record<string, string>> = {
     sandbox_keep_capabilities sandbox_ro_bind_mounts sandbox_rw_bind_mounts sandbox_tmpfs_mounts
     sandbox_mount_proc sandbox_mount_dev sandbox_hostname sandbox_no_new_privs allow_degraded`,
   performance: 'reuseport_balancing huge_pages_enabled',
-  tls: 'cert_path key_path ktls_enabled ktls_fallback_enabled',
-  'tls.certificates.*': 'cert_path key_path',
+  tls: `cert_path key_path ocsp_path ktls_enabled ktls_fallback_enabled min_version ciphers cipher_suites groups
+    client_auth client_ca_path session_tickets session_ticket_key_path session_ticket_rotation_secs`,
+  'tls.certificates.*': 'cert_path key_path ocsp_path',
   'path_routes.*.*': `type url upstream path mode index redirect_url redirect_status preserve_path sni_name use_h2c
     ca_path client_cert_path client_key_path insecure host_header allowed_upgrades`,
   'path_routes.*.*.security': `max_request_body_size max_chunked_body_size max_request_header_size

@@ -483,13 +483,11 @@ test('control characters of a broken line do not reach the terminal', () => {
 
 /** A file that asks for the feature with this key, for each entry of the table. */
 const ASKING: readonly string[] = [
-  '[server]\nhttp = "0.0.0.0:81"',
   '[server]\nthreads = 2',
   '[server]\nhttp2_enabled = true',
   '[server]\nhttp3_enabled = true',
   '[http2]',
   '[http3]',
-  '[tls]\ncert_path = "server.crt"\nkey_path = "server.key"',
   '[host_routes.a]\ntype = "Proxy"\nurl = "HTTPS://a"',
   '[host_routes.a]\ntype = "Proxy"\nurl = "http://a"\nuse_h2c = true',
   '[upstreams.u]\nservers = ["http://a", "http://b"]',
@@ -524,6 +522,7 @@ function withListener(lines: string): string {
 
 /** The same keys with values that ask for nothing. */
 const CONTENT: readonly string[] = [
+  'http = "0.0.0.0:81"\n[tls]\ncert_path = "server.crt"\nkey_path = "server.key"',
   '[server]\nthreads = 0',
   '[server]\nthreads = 1',
   '[server]\nhttp2_enabled = false',
