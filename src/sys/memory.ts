@@ -15,6 +15,7 @@ const MAP_NORESERVE = 0x4000;
 const MAP_POPULATE = 0x8000;
 const FOUR_GIB = 0x100000000;
 const MADV_HUGEPAGE = 14;
+const MADV_DONTDUMP = 16;
 export const PAGE_BYTES = 4096;
 /** A huge page on x86-64, and on arm64 with pages of 4 KiB. */
 const HUGE_PAGE_BYTES = 2097152;
@@ -75,6 +76,11 @@ function mapAligned(bytes: number, alignment: number): MappedMemory {
   const reservedEnd = reserved + reservedLength;
   if (end < reservedEnd) munmap(end, reservedEnd - end);
   return new MappedMemory(start, length);
+}
+
+/** Its bytes are left out of core dumps, where the kernel does that. */
+export function excludeFromDumps(memory: MappedMemory): void {
+  madvise(memory.address, memory.length, MADV_DONTDUMP);
 }
 
 /** Memory that a descriptor (a ring) shares with the kernel. Returns undefined where it cannot be mapped. */

@@ -1,0 +1,104 @@
+/**
+ * From secrets to traffic keys: HKDF-Expand-Label of TLS 1.3 (RFC 8446 §7.1, §7.3, §7.2 for updates) and the
+ * key block of TLS 1.2 (RFC 5246 §5, §6.3). Works on native memory throughout: no secret becomes a JavaScript object.
+ */
+
+import { assert } from '../base/assert.ts';
+import { EVP_sha256, EVP_sha384, HMAC } from '../sys/openssl.ts';
+import { NONCE_AT, SECRET_AT, type SecretSlot, scratch, secrets } from './secret-memory.ts';
+import type { Suite } from './suites.ts';
+
+const sha256 = EVP_sha256();
+const sha384 = EVP_sha384();
+
+/** Places in `scratch`. */
+const OUT_AT = 1024;
+const INFO_AT = 1152;
+const SEED_AT = 1280;
+const PRF_AT = 1536;
+
+const TLS13_PREFIX = 'tls13 ';
+export const NONCE_BYTES = 12;
+const RANDOM_BYTES = 32;
+const MASTER_SECRET_BYTES = 48;
+
+function hmac(hashBytes: number, key: number, keyBytes: number, data: number, dataBytes: number): void {
+  const digest = hashBytes === 32 ? sha256 : sha384;
+  const made = HMAC(digest, key, keyBytes, data, dataBytes, scratch.address + OUT_AT, 0);
+  assert(made !== 0, 'HMAC of a traffic secret');
+}
+
+/** HKDF-Expand-Label with an empty context; at most one hash long. Its result is at OUT_AT. */
+function expandLabel(suite: Suite, secret: number, label: string, length: number): void {
+  const { bytes, address } = scratch;
+  let at = INFO_AT;
+  bytes[at++] = 0;
+  bytes[at++] = length;
+  bytes[at++] = TLS13_PREFIX.length + label.length;
+  for (const text of [TLS13_PREFIX, label])
+    for (let index = 0; index < text.length; index++) bytes[at++] = text.charCodeAt(index);
+  bytes[at++] = 0;
+  // T(1) = HMAC(secret, info | 1)
+  bytes[at++] = 1;
+  hmac(suite.hashBytes, secret, suite.hashBytes, address + INFO_AT, at - INFO_AT);
+}
+
+/** Derives key and nonce from the traffic secret in `slot`. */
+export function deriveTrafficKey(suite: Suite, slot: SecretSlot): void {
+  const secret = secrets.address + slot + SECRET_AT;
+  expandLabel(suite, secret, 'key', suite.keyBytes);
+  secrets.bytes.set(scratch.bytes.subarray(OUT_AT, OUT_AT + suite.keyBytes), slot);
+  expandLabel(suite, secret, 'iv', NONCE_BYTES);
+  secrets.bytes.set(scratch.bytes.subarray(OUT_AT, OUT_AT + NONCE_BYTES), slot + NONCE_AT);
+  wipe();
+}
+
+/** The next generation of the traffic secret in `slot` (after a KeyUpdate), with its key and nonce. */
+export function updateTrafficKey(suite: Suite, slot: SecretSlot): void {
+  expandLabel(suite, secrets.address + slot + SECRET_AT, 'traffic upd', suite.hashBytes);
+  secrets.bytes.set(scratch.bytes.subarray(OUT_AT, OUT_AT + suite.hashBytes), slot + SECRET_AT);
+  deriveTrafficKey(suite, slot);
+}
+
+/** Where `deriveKeyBlock` finds its inputs in `scratch`: master secret (48 bytes), server random, client random (32 each). */
+export const MASTER_AT = 2048;
+export const SERVER_RANDOM_AT = MASTER_AT + MASTER_SECRET_BYTES;
+export const CLIENT_RANDOM_AT = SERVER_RANDOM_AT + RANDOM_BYTES;
+
+/** TLS 1.2: fills both directions' key and nonce (its first 4 bytes with GCM, all 12 with ChaCha20). */
+export function deriveKeyBlock(suite: Suite, clientSlot: SecretSlot, serverSlot: SecretSlot): void {
+  const { keyBytes } = suite;
+  const nonceBytes = suite.explicitNonceBytes === 0 ? NONCE_BYTES : NONCE_BYTES - suite.explicitNonceBytes;
+  expandPrf(suite.hashBytes, 2 * (keyBytes + nonceBytes));
+  const { bytes } = scratch;
+  const take = (at: number, length: number, to: number): void =>
+    secrets.bytes.set(bytes.subarray(PRF_AT + at, PRF_AT + at + length), to);
+  take(0, keyBytes, clientSlot);
+  take(keyBytes, keyBytes, serverSlot);
+  take(2 * keyBytes, nonceBytes, clientSlot + NONCE_AT);
+  take(2 * keyBytes + nonceBytes, nonceBytes, serverSlot + NONCE_AT);
+  wipe();
+}
+
+/** P_hash(master, "key expansion" | server random | client random), at PRF_AT. */
+function expandPrf(hashBytes: number, length: number): void {
+  const { bytes, address } = scratch;
+  const label = 'key expansion';
+  // A(i) | label | randoms, contiguous, so that HMAC takes it in one call.
+  const seedAt = SEED_AT + hashBytes;
+  for (let index = 0; index < label.length; index++) bytes[seedAt + index] = label.charCodeAt(index);
+  bytes.copyWithin(seedAt + label.length, SERVER_RANDOM_AT, SERVER_RANDOM_AT + 2 * RANDOM_BYTES);
+  const seedBytes = label.length + 2 * RANDOM_BYTES;
+  const master = address + MASTER_AT;
+  hmac(hashBytes, master, MASTER_SECRET_BYTES, address + seedAt, seedBytes);
+  for (let done = 0; done < length; done += hashBytes) {
+    bytes.copyWithin(SEED_AT, OUT_AT, OUT_AT + hashBytes);
+    hmac(hashBytes, master, MASTER_SECRET_BYTES, address + SEED_AT, hashBytes + seedBytes);
+    bytes.copyWithin(PRF_AT + done, OUT_AT, OUT_AT + hashBytes);
+    hmac(hashBytes, master, MASTER_SECRET_BYTES, address + SEED_AT, hashBytes);
+  }
+}
+
+function wipe(): void {
+  scratch.bytes.fill(0, OUT_AT);
+}
