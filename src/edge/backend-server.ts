@@ -3,36 +3,75 @@
  * configuration that named it as long as a later one names it too, so that connections stay warm over a reload.
  */
 
+import { ENOMEM } from '../sys/errno.ts';
 import type { SocketAddress } from '../sys/sockaddr.ts';
+import type { ClientContext } from '../tls/client-context.ts';
+import { beginHandshake } from './backend-handshake.ts';
 import type { EdgeContext } from './context.ts';
 import { Http1Backend } from './http1-backend.ts';
 import type { ProxyResponder } from './proxy-responder.ts';
 
+/**
+ * Turns that a connection rests before it is used again. In the first one its response ended; by the end of the
+ * second its owner has seen all that the backend had sent by then, and closed it if that was more than the response:
+ * bytes that nobody asked for must not become the next exchange's response.
+ */
+const REST_TURNS = 2;
+/** Places of connections that no longer rest, after which the others move up. */
+const RESTED_PLACES_MAX = 256;
 /** How long a connection above the pool's limit may idle. */
 export const SURPLUS_IDLE_MS = 1000;
+/** How often a failure of TLS is told: the same one, and any. What comes between is counted. */
+const SAME_FAILURE_MS = 10_000;
+const ANY_FAILURE_MS = 1000;
 
 export class BackendServer {
   readonly context: EdgeContext;
   /** As written in the configuration: for logs. */
   readonly url: string;
+  /** What tells it from all others: the URL, and what is verified where TLS is spoken. */
+  readonly key: string;
+  /** How TLS is spoken to it, with the sessions that it gave; null: it isn't. */
+  readonly tls: ClientContext | null;
   /** Addresses of its name, tried in turn. At least one. */
   addresses: readonly SocketAddress[];
   /** Connections that may idle for longer than a second, and for how long; the most generous of all routes that use it. */
   idleMax: number;
   idleTimeoutMs: number;
   private nextAddress: number;
+  /** Connections that may be used, and before them those that still rest, in the order in which they came. */
   private readonly idle: Http1Backend[];
+  private readonly resting: Http1Backend[];
+  /** Where the first one that rests stands. */
+  private restingFrom: number;
   private readonly all: Set<Http1Backend>;
+  /** The last failure of TLS that was told, when (-1: never), and how many were not told since. */
+  private failure: string;
+  private failureMs: number;
+  private failuresUntold: number;
 
-  constructor(context: EdgeContext, url: string, addresses: readonly SocketAddress[]) {
+  constructor(
+    context: EdgeContext,
+    url: string,
+    addresses: readonly SocketAddress[],
+    key: string = url,
+    tls: ClientContext | null = null,
+  ) {
     this.context = context;
     this.url = url;
+    this.key = key;
+    this.tls = tls;
     this.addresses = addresses;
     this.idleMax = 0;
     this.idleTimeoutMs = 0;
     this.nextAddress = 0;
     this.idle = [];
+    this.resting = [];
+    this.restingFrom = 0;
     this.all = new Set();
+    this.failure = '';
+    this.failureMs = -1;
+    this.failuresUntold = 0;
   }
 
   /** A configuration that names the server comes into force. */
@@ -50,13 +89,29 @@ export class BackendServer {
 
   /** An idle connection, the warmest first, or null. It is the caller's. */
   takeIdle(): Http1Backend | null {
+    this.wakeRested();
     return this.idle.pop() ?? null;
+  }
+
+  private wakeRested(): void {
+    const { resting } = this;
+    const rested = this.context.reactor.counters.turns - REST_TURNS;
+    let at = this.restingFrom;
+    while (at < resting.length && resting[at].idleTurn <= rested) this.idle.push(resting[at++]);
+    if (at === resting.length || at >= RESTED_PLACES_MAX) {
+      resting.copyWithin(0, at);
+      resting.length -= at;
+      at = 0;
+    }
+    this.restingFrom = at;
   }
 
   /** A new connection that is being made for `responder`, or -errno. */
   connect(responder: ProxyResponder, timeoutMs: number): Http1Backend | number {
     const address = this.addresses[this.nextAddress % this.addresses.length];
-    const backend = new Http1Backend(this.context, this);
+    const handshake = this.tls === null ? null : beginHandshake(this.context.reactor, this.tls);
+    if (this.tls !== null && handshake === null) return -ENOMEM;
+    const backend = new Http1Backend(this.context, this, handshake);
     const errno = backend.connect(address, responder, timeoutMs);
     if (errno < 0) return errno;
     this.all.add(backend);
@@ -68,18 +123,36 @@ export class BackendServer {
     this.nextAddress = (this.nextAddress + 1) % this.addresses.length;
   }
 
+  /** TLS with it failed, for a reason in words: told, but not each time. */
+  tlsFailed(reason: string): void {
+    const { nowMs } = this.context.reactor;
+    const sinceMs = this.failureMs < 0 ? SAME_FAILURE_MS : nowMs - this.failureMs;
+    if (sinceMs < (reason === this.failure ? SAME_FAILURE_MS : ANY_FAILURE_MS)) {
+      this.failuresUntold++;
+      return;
+    }
+    const untold = this.failuresUntold === 0 ? '' : ` (and ${this.failuresUntold} more failures since the last report)`;
+    this.context.warn(`backend ${this.url}: TLS failed: ${reason}${untold}`);
+    this.failure = reason;
+    this.failureMs = nowMs;
+    this.failuresUntold = 0;
+  }
+
   get addressCount(): number {
     return this.addresses.length;
   }
 
   putIdle(backend: Http1Backend): void {
-    this.idle.push(backend);
+    this.wakeRested();
+    this.resting.push(backend);
   }
 
   /** The connection is idle no more, without having been taken. */
   dropIdle(backend: Http1Backend): void {
     const index = this.idle.indexOf(backend);
     if (index >= 0) this.idle.splice(index, 1);
+    const place = this.resting.indexOf(backend, this.restingFrom);
+    if (place >= 0) this.resting.splice(place, 1);
   }
 
   forget(backend: Http1Backend): void {
@@ -87,7 +160,7 @@ export class BackendServer {
   }
 
   get idleCount(): number {
-    return this.idle.length;
+    return this.idle.length + this.resting.length - this.restingFrom;
   }
 
   get connectionCount(): number {
@@ -98,6 +171,9 @@ export class BackendServer {
   retire(): void {
     this.idleMax = 0;
     this.idleTimeoutMs = 0;
-    for (const backend of this.idle.splice(0)) backend.close(false);
+    const backends = [...this.idle.splice(0), ...this.resting.splice(0).slice(this.restingFrom)];
+    this.restingFrom = 0;
+    for (const backend of backends) backend.close(false);
+    this.tls?.free();
   }
 }

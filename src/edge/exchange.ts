@@ -7,7 +7,8 @@
  */
 
 import { assert } from '../base/assert.ts';
-import { copyBytes } from '../base/bytes.ts';
+import { copyBytes, lowerByte } from '../base/bytes.ts';
+import { hostLengthOf } from '../http/authority.ts';
 import {
   E_BODY_TOO_LARGE,
   E_HEAD_TOO_LARGE,
@@ -22,7 +23,7 @@ import {
   E_RESPONSE_TRUNCATED,
   faultOf,
 } from '../http/fault.ts';
-import { F_DATE, FieldSection } from '../http/fields.ts';
+import { F_DATE, F_SERVER, FieldSection } from '../http/fields.ts';
 import {
   BODY_LENGTH,
   BODY_NONE,
@@ -365,7 +366,12 @@ export class Exchange implements ResponseTarget, VariableSource {
       status === 101 ||
       response.bodyKind === BODY_NONE
     );
-    if (status >= 200 && response.fields.find(F_DATE, 0) < 0) this.context.addDate(response.fields);
+    if (status >= 200) {
+      if (response.fields.find(F_DATE, 0) < 0) this.context.addDate(response.fields);
+      // A response is from us where no backend was asked; a fault of a backend has the field already.
+      if (this.upstreamName === '' && response.fields.find(F_SERVER, 0) < 0)
+        this.context.addServer(response.fields);
+    }
     if (this.route?.hasResponseRules) this.route.applyResponseRules(response.fields);
     assert(this.stream !== null, 'an exchange without a stream');
     this.stream.sendHead(this.request, response, this.hasContent);
@@ -474,7 +480,7 @@ export class Exchange implements ResponseTarget, VariableSource {
     assert(this.phase === X_WAITING || this.phase === X_RESPONDING, 'a fault in the wrong phase');
     this.responder = null;
     const status = faultOf(code).status;
-    if (this.phase === X_WAITING && status !== 0) {
+    if (status !== 0 && (this.phase === X_WAITING || this.takeBackHead())) {
       this.faultCode = code;
       sendFault(this, code);
       return;
@@ -482,6 +488,15 @@ export class Exchange implements ResponseTarget, VariableSource {
     this.phase = X_ENDED;
     this.stream?.cut();
     this.finish(code);
+  }
+
+  /** A response of which nothing has left gives way to the answer that says what is wrong with it. */
+  private takeBackHead(): boolean {
+    if (this.tunnel || this.stream?.takeBack() !== true) return false;
+    this.phase = X_WAITING;
+    this.sentStatus = 0;
+    this.responseBytes = 0;
+    return true;
   }
 
   /** Tells the responder that it is over, once. */
@@ -518,9 +533,9 @@ export class Exchange implements ResponseTarget, VariableSource {
       case V_CLIENT_IP:
         return this.client === null ? 0 : this.client.text.length;
       case V_HOST:
-        return request.authorityLength;
+        return hostLengthOf(this.reactor.pool.bytes, request.authorityOffset, request.authorityLength);
       case V_REQUEST_URI:
-        return this.pathLength + (request.queryOffset < 0 ? 0 : request.queryLength + 1);
+        return request.pathLength + (request.queryOffset < 0 ? 0 : request.queryLength + 1);
       case V_SCHEME:
         return this.stream?.scheme === SCHEME_HTTPS ? 5 : 4;
       default:
@@ -534,12 +549,15 @@ export class Exchange implements ResponseTarget, VariableSource {
     switch (variable) {
       case V_CLIENT_IP:
         return at + text.latin1Write(this.client?.text ?? '', at, this.variableLength(V_CLIENT_IP));
-      case V_HOST:
-        copyBytes(bytes, at, request.authorityOffset, request.authorityLength);
-        return at + request.authorityLength;
+      case V_HOST: {
+        const length = this.variableLength(V_HOST);
+        for (let index = 0; index < length; index++)
+          bytes[at + index] = lowerByte(bytes[request.authorityOffset + index]);
+        return at + length;
+      }
       case V_REQUEST_URI: {
-        copyBytes(bytes, at, this.pathOffset, this.pathLength);
-        const end = at + this.pathLength;
+        copyBytes(bytes, at, request.pathOffset, request.pathLength);
+        const end = at + request.pathLength;
         if (request.queryOffset < 0) return end;
         bytes[end] = QUESTION;
         copyBytes(bytes, end + 1, request.queryOffset, request.queryLength);

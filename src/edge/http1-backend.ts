@@ -11,11 +11,13 @@ import { Timer, type TimerHandler } from '../base/timer-wheel.ts';
 import {
   E_CONNECT,
   E_CONNECT_TIMEOUT,
+  E_OVERLOAD,
   E_RESPONSE_MALFORMED,
   E_RESPONSE_TIMEOUT,
   E_RESPONSE_TRUNCATED,
   E_UPSTREAM_CLOSED,
   E_UPSTREAM_RESET,
+  E_UPSTREAM_TLS,
 } from '../http/fault.ts';
 import type { FieldSection } from '../http/fields.ts';
 import { BODY_LENGTH, BODY_NONE, LENGTH_UNKNOWN } from '../http/message.ts';
@@ -23,6 +25,7 @@ import { B_DATA, B_END, B_NEED_MORE } from '../http1/body-decoder.ts';
 import type { BufferId } from '../io/buffer-pool.ts';
 import type { Handle, SocketHandler } from '../io/reactor.ts';
 import type { SocketAddress } from '../sys/sockaddr.ts';
+import type { BackendHandshake } from './backend-handshake.ts';
 import { type BackendServer, SURPLUS_IDLE_MS } from './backend-server.ts';
 import type { EdgeContext } from './context.ts';
 import type { ClientEngine } from './http1-engine.ts';
@@ -45,6 +48,8 @@ const TICK_MS = 1000;
 const INTERIM_MAX = 32;
 /** Content still to come from which on it is received in large pieces on request. */
 const BULK_BYTES = 65536;
+/** Content of the last response from which on the next one is received in large pieces from its start. */
+const BULKY_BYTES = 32768;
 /**
  * A tunnel of which one half has ended is over when the other half has been silent for this long: an upgraded
  * connection ends when either side closes, and what is under way still arrives.
@@ -58,7 +63,10 @@ const SEND_LOW_BYTES = 262144;
 export class Http1Backend implements SocketHandler, TimerHandler {
   readonly context: EdgeContext;
   readonly server: BackendServer;
-  private port: SocketPort;
+  /** The reactor, or the TLS socket. */
+  private readonly port: SocketPort;
+  /** Null without TLS. */
+  private readonly tls: BackendHandshake | null;
   private handle: Handle;
   private state: number;
   private readonly timer: Timer;
@@ -73,6 +81,8 @@ export class Http1Backend implements SocketHandler, TimerHandler {
   private peerEnded: boolean;
   private peerErrno: number;
   private interims: number;
+  /** The last response was long, and the next one probably is. */
+  private bulky: boolean;
   private sendFailed: boolean;
   private wantsWritable: boolean;
   /** What was queued, and what the backend had acknowledged, at the timer's last look. */
@@ -80,11 +90,14 @@ export class Http1Backend implements SocketHandler, TimerHandler {
   private acknowledgedBefore: number;
   /** Exchanges that it has carried before this one. */
   served: number;
+  /** IDLE: the reactor's turn in which it became so. */
+  idleTurn: number;
 
-  constructor(context: EdgeContext, server: BackendServer) {
+  constructor(context: EdgeContext, server: BackendServer, tls: BackendHandshake | null) {
     this.context = context;
     this.server = server;
-    this.port = context.reactor;
+    this.port = tls === null ? context.reactor : tls.socket;
+    this.tls = tls;
     this.handle = 0;
     this.state = S_CONNECTING;
     this.timer = new Timer(this, 0);
@@ -98,17 +111,19 @@ export class Http1Backend implements SocketHandler, TimerHandler {
     this.peerEnded = false;
     this.peerErrno = 0;
     this.interims = 0;
+    this.bulky = false;
     this.sendFailed = false;
     this.wantsWritable = false;
     this.queuedBefore = 0;
     this.acknowledgedBefore = -1;
     this.served = 0;
+    this.idleTurn = 0;
   }
 
   /** Returns 0 or -errno. The responder hears `onBackendReady` or `onBackendFault`. */
   connect(address: SocketAddress, responder: ProxyResponder, timeoutMs: number): number {
     const reactor = this.context.reactor;
-    const handle = reactor.connect(address, this);
+    const handle = this.tls === null ? reactor.connect(address, this) : this.tls.socket.connect(address, this);
     if (handle < 0) return handle;
     this.handle = handle;
     this.input.handle = handle;
@@ -122,7 +137,7 @@ export class Http1Backend implements SocketHandler, TimerHandler {
     if (this.state !== S_CONNECTING) return;
     if (errno < 0) {
       this.server.addressFailed();
-      this.fault(E_CONNECT);
+      this.fault(this.tellTlsFailure() ? E_UPSTREAM_TLS : E_CONNECT);
       return;
     }
     this.context.reactor.timers.disarm(this.timer);
@@ -200,6 +215,7 @@ export class Http1Backend implements SocketHandler, TimerHandler {
     this.state = S_IDLE;
     this.served++;
     this.sinceMs = this.context.reactor.nowMs;
+    this.idleTurn = this.context.reactor.counters.turns;
     if (this.server.idleTimeoutMs === 0 || this.server.idleMax === 0 || this.context.isDraining) {
       this.close(false);
       return;
@@ -324,7 +340,7 @@ export class Http1Backend implements SocketHandler, TimerHandler {
       if (used > 0) this.input.offset += used;
     } else {
       const taken = partial.append(this.input.offset, this.input.end - this.input.offset, parser);
-      if (taken < 0) return this.fault(E_RESPONSE_MALFORMED);
+      if (taken < 0) return this.fault(E_OVERLOAD);
       used = parser.parse(responder.responseHead, responder.requestMethod, bytes, partial.start, partial.end);
       this.input.offset += used > 0 ? taken - (partial.end - (partial.start + used)) : taken;
     }
@@ -412,6 +428,7 @@ export class Http1Backend implements SocketHandler, TimerHandler {
     const engine = this.engine;
     const responder = this.responder;
     assert(engine !== null && responder !== null, 'a response without an exchange');
+    this.bulky = engine.decoder.dataBytes >= BULKY_BYTES;
     const reusable =
       !engine.parser.closeAfter &&
       responder.leavesConnectionClean &&
@@ -433,7 +450,8 @@ export class Http1Backend implements SocketHandler, TimerHandler {
     switch (this.state) {
       case S_HEAD: {
         const parser = this.engine?.parser;
-        if (parser?.begun === true || this.interims > 0) this.fault(E_RESPONSE_TRUNCATED);
+        if (this.tellTlsFailure()) this.fault(E_UPSTREAM_TLS);
+        else if (parser?.begun === true || this.interims > 0) this.fault(E_RESPONSE_TRUNCATED);
         else this.fault(this.peerErrno < 0 ? E_UPSTREAM_RESET : E_UPSTREAM_CLOSED);
         return;
       }
@@ -454,6 +472,13 @@ export class Http1Backend implements SocketHandler, TimerHandler {
     }
   }
 
+  /** Whether TLS is what failed; then the log says how. */
+  private tellTlsFailure(): boolean {
+    const reason = this.tls === null ? '' : this.tls.reason;
+    if (reason !== '') this.server.tlsFailed(reason);
+    return reason !== '';
+  }
+
   /** Ends this connection and tells the responder why. Returns false, for `step`. */
   private fault(code: number): boolean {
     const responder = this.responder;
@@ -468,11 +493,12 @@ export class Http1Backend implements SocketHandler, TimerHandler {
   }
 
   private wantsBulk(): boolean {
+    if (this.state === S_IDLE || this.state === S_HEAD) return this.bulky;
     if (this.state !== S_BODY || this.responder === null || this.engine === null) return false;
     const head = this.responder.responseHead;
     const { decoder } = this.engine;
     if (head.bodyKind === BODY_LENGTH && head.contentLength !== LENGTH_UNKNOWN) {
-      return head.contentLength - decoder.dataBytes >= BULK_BYTES;
+      return this.bulky || head.contentLength - decoder.dataBytes >= BULK_BYTES;
     }
     return decoder.dataBytes >= BULK_BYTES;
   }

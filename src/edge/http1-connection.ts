@@ -507,6 +507,12 @@ export class Http1Connection implements SocketHandler, TimerHandler, DownstreamS
     out.chunked = chunked;
   }
 
+  takeBack(): boolean {
+    if (this.engine?.out.takeBack() !== true) return false;
+    this.contentUntilClose = false;
+    return true;
+  }
+
   sendData(buffer: BufferId, offset: number, length: number): void {
     const out = this.engine?.out;
     if (out === undefined || this.broken) {

@@ -72,7 +72,6 @@ export function sendAsteriskOptions(exchange: Exchange): void {
   response.status = 204;
   response.bodyKind = BODY_NONE;
   exchange.addResponseField(F_ALLOW, '', METHODS);
-  exchange.context.addServer(response.fields);
   exchange.sendHead();
   exchange.sendEnd();
 }

@@ -55,6 +55,8 @@ export class MessageOut {
   chunked: boolean;
   /** The CRLF that ends the last chunk's data is still to be written. */
   private crlfDue: boolean;
+  /** Nothing of the message that `open` began has left its buffer. */
+  private isWhole: boolean;
 
   constructor(pool: BufferPool) {
     this.pool = pool;
@@ -66,6 +68,7 @@ export class MessageOut {
     this.limit = 0;
     this.chunked = false;
     this.crlfDue = false;
+    this.isWhole = false;
   }
 
   attach(port: SocketPort, handle: Handle): void {
@@ -73,6 +76,7 @@ export class MessageOut {
     this.handle = handle;
     this.chunked = false;
     this.crlfDue = false;
+    this.isWhole = false;
   }
 
   /** Drops what did not leave. */
@@ -86,6 +90,7 @@ export class MessageOut {
   /** Makes room for at least a small buffer's worth at `at`, after what was written before. False: memory is exhausted. */
   open(): boolean {
     if (this.buffer !== NO_BUFFER) this.flush();
+    this.isWhole = true;
     return this.take(SMALL);
   }
 
@@ -94,6 +99,16 @@ export class MessageOut {
     this.pool.release(this.buffer);
     this.buffer = NO_BUFFER;
     return this.take(LARGE);
+  }
+
+  /** Forgets the message, where none of it has left since `open`: as if it had never begun. False: some has. */
+  takeBack(): boolean {
+    if (!this.isWhole || this.buffer === NO_BUFFER) return false;
+    this.pool.release(this.buffer);
+    this.buffer = NO_BUFFER;
+    this.chunked = false;
+    this.crlfDue = false;
+    return true;
   }
 
   private take(sizeClass: SizeClass): boolean {
@@ -245,6 +260,7 @@ export class MessageOut {
     const buffer = this.buffer;
     if (buffer === NO_BUFFER) return;
     this.buffer = NO_BUFFER;
+    this.isWhole = false;
     const length = this.at - this.start;
     if (length > 0) this.send(buffer, this.start, length, TAG_BYTES);
     else this.pool.release(buffer);

@@ -43,6 +43,8 @@ export interface DownstreamStream {
    * framed; `hasContent` is false where none follows (HEAD, 204, 304).
    */
   sendHead(request: RequestHead, head: ResponseHead, hasContent: boolean): void;
+  /** Forgets the final response that was begun, where none of it has left: another may follow. False: some has. */
+  takeBack(): boolean;
   /** Content; one reference of `buffer` passes. */
   sendData(buffer: BufferId, offset: number, length: number): void;
   sendFile(file: FileHandle, fileOffset: number, length: number): void;

@@ -2,6 +2,7 @@
 
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
+import { MEDIUM_BYTES } from '../../src/io/buffer-pool.ts';
 import {
   bodyOf,
   CLIENT,
@@ -189,15 +190,18 @@ describe('a forwarded request', () => {
     });
   }
 
-  it('has the fields that rules add, in place of the client’s, with variables', () => {
+  it('has the fields that rules add, in place of the client’s, with variables that mean what they do in redirects', () => {
     const rules =
       'add_request_headers = { "X-Real-IP" = "$client_ip", "X-What" = "$scheme://$host$request_uri", "X-Fixed" = "1" }\nremove_request_headers = ["Cookie"]';
     const request = forwarded(
-      get('/a%41?b=c', 'x-real-ip: 6.6.6.6', 'X-FIXED: 2', 'Cookie: c', 'Connection: X-Fixed'),
+      get('/a%41?b=c', 'x-real-ip: 6.6.6.6', 'X-FIXED: 2', 'Cookie: c', 'Connection: X-Fixed').replace(
+        'Host: example.com',
+        'Host: Example.COM:80',
+      ),
       { security: rules },
     );
     assert.deepEqual(fieldsOf(request, 'x-real-ip'), [CLIENT]);
-    assert.deepEqual(fieldsOf(request, 'x-what'), ['http://example.com/aA?b=c']);
+    assert.deepEqual(fieldsOf(request, 'x-what'), ['http://example.com/a%41?b=c']);
     assert.deepEqual(fieldsOf(request, 'x-fixed'), ['1']);
     assert.deepEqual(fieldsOf(request, 'cookie'), []);
   });
@@ -332,6 +336,30 @@ describe('a forwarded response', () => {
       assert.equal(bodyOf(text), 'x');
     });
   }
+
+  it('is 502 when its content is malformed before anything has left', () => {
+    const head = 'HTTP/1.1 200 OK\r\nX-Secret: 1\r\nTransfer-Encoding: chunked\r\n\r\n';
+    for (const body of ['zz\r\n', '5\r\nhello\r\nzz\r\n', '5\r\nhello!\r\n']) {
+      const text = answered(head + body);
+      assert.deepEqual(statuses(text), [502]);
+      assert.deepEqual(fieldsOf(text, 'x-secret'), []);
+      assert.equal(bodyOf(text), '502 Bad Gateway\n');
+    }
+  });
+
+  it('is cut off when its content is malformed later', () => {
+    const world = new EdgeWorld();
+    const origin = world.origin();
+    const client = world.client(get());
+    origin.last.send('HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n');
+    world.settle();
+    origin.last.send('zz\r\n');
+    world.settle();
+    assert.deepEqual(statuses(client.text), [200]);
+    assert.ok(!bodyOf(client.text).includes('0\r\n\r\n'));
+    assert.notEqual(client.end, null);
+    world.end();
+  });
 
   it('is 502 when its head is larger than 64 KiB', () => {
     assert.deepEqual(statuses(answered(ok('x', `X-Long: ${'v'.repeat(70_000)}`))), [502]);
@@ -746,12 +774,34 @@ describe('pipelined requests', () => {
     const origin = world.origin();
     const client = world.client(get('/1') + get('/2') + get('/3'));
     for (const number of ['1', '2', '3']) {
-      assert.equal(origin.peers.length, 1);
-      assert.ok(origin.last.take().startsWith(`GET /${number} `));
-      origin.last.send(ok(number));
+      const asked = origin.peers.filter(({ text }) => text !== '');
+      assert.equal(asked.length, 1);
+      assert.ok(asked[0].take().startsWith(`GET /${number} `));
+      asked[0].send(ok(number));
       world.settle();
       assert.equal(bodyOf(client.take()), number);
     }
+    // The one whose response has just ended rests, while the other one is asked.
+    assert.equal(origin.peers.length, 2);
+    world.end();
+  });
+
+  it('are not answered with what a backend sends right behind the response before', () => {
+    const world = new EdgeWorld();
+    const origin = world.origin();
+    const client = world.client(get('/1') + get('/2'));
+    // The response ends with one buffer, so that what follows it comes with the next.
+    const content = 'x'.repeat(MEDIUM_BYTES - ok('').length - 4);
+    assert.equal(ok(content).length, MEDIUM_BYTES);
+    origin.last.send(ok(content) + ok('a lie'));
+    world.settle();
+    assert.deepEqual(statuses(client.take()), [200]);
+    assert.equal(origin.peers.length, 2);
+    assert.notEqual(origin.peers[0].end, null);
+    assert.ok(origin.last.take().startsWith('GET /2 '));
+    origin.last.send(ok('the truth'));
+    world.settle();
+    assert.equal(bodyOf(client.text), 'the truth');
     world.end();
   });
 
