@@ -1,8 +1,8 @@
-/** Drives a load generator against a port: bench/load, or wrk. */
+/** Drives a load generator against a port: bench/load (bench/load-tls where the scenario speaks TLS), or wrk. */
 
 import { join } from 'node:path';
 import { BenchError, Child, LOAD_CORE } from './children.ts';
-import type { Generator, Scenario } from './scenarios.ts';
+import { type Generator, type Scenario, TLS_SUITES } from './scenarios.ts';
 import { REQUEST_FIELDS, type Workplace } from './systems.ts';
 
 /** How much load: for so many seconds, or so many requests. */
@@ -23,9 +23,9 @@ const GRACE_MS = 20_000;
 /** A million requests at the slowest rate that is still worth waiting for. */
 const LEAST_REQUESTS_PER_MS = 5;
 
-/** Whether wrk can run the scenario: it knows no open loop. */
+/** Whether wrk can run the scenario: it knows no open loop, and takes whatever TLS it is offered. */
 export function wrkCan(scenario: Scenario): boolean {
-  return scenario.rate === 0;
+  return scenario.rate === 0 && scenario.tls === null;
 }
 
 export async function runLoad(
@@ -43,26 +43,35 @@ export async function runLoad(
     '-c',
     String(scenario.connections),
     ...(scenario.closeEach ? ['-C'] : []),
+    ...(scenario.tls?.resumes === true ? ['-r'] : []),
     ...(scenario.rate > 0 ? ['-R', String(scenario.rate)] : []),
     ...('seconds' in amount ? ['-d', String(amount.seconds)] : ['-n', String(amount.requests)]),
   ];
   const plannedMs = 'seconds' in amount ? amount.seconds * 1000 : amount.requests / LEAST_REQUESTS_PER_MS;
-  const child = new Child('load', LOAD_CORE, [join(place.dir, 'load'), ...args], {});
+  const child = loadChild(place, scenario, args);
   return JSON.parse(await child.output(plannedMs + GRACE_MS)) as LoadResult;
 }
 
 /** Opens `count` connections with one request on each and holds them until the child is stopped. */
 export async function holdIdle(place: Workplace, scenario: Scenario, port: number, count: number) {
   const args = [...loadArguments(scenario, port), '-i', String(count)];
-  const child = new Child('load', LOAD_CORE, [join(place.dir, 'load'), ...args], {});
+  const child = loadChild(place, scenario, args);
   const line = await child.firstLine(70_000);
   if (line.trim() !== 'ready') throw new BenchError(`load: ${line}`);
   return child;
 }
 
+function loadChild(place: Workplace, scenario: Scenario, args: readonly string[]): Child {
+  const program = scenario.tls === null ? 'load' : 'load-tls';
+  return new Child(program, LOAD_CORE, [join(place.dir, program), ...args], {});
+}
+
 function loadArguments(scenario: Scenario, port: number): string[] {
   const fields = REQUEST_FIELDS.flatMap((field) => ['-H', field]);
-  return ['-p', String(port), '-u', scenario.path, '-b', String(scenario.bodyBytes), ...fields];
+  const { tls, status } = scenario;
+  const secured =
+    tls === null ? [] : ['-V', tls.version, '-s', TLS_SUITES[tls.version], '-S', String(status)];
+  return ['-p', String(port), '-u', scenario.path, '-b', String(scenario.bodyBytes), ...secured, ...fields];
 }
 
 async function runWrk(scenario: Scenario, port: number, seconds: number): Promise<LoadResult> {

@@ -11,6 +11,10 @@ import type { MemorySample } from './results.ts';
 import type { Scenario } from './scenarios.ts';
 import { System, type SystemName, type Workplace } from './systems.ts';
 
+/** What --only calls them. */
+export const MEMORY_NAME = 'memory';
+export const TLS_MEMORY_NAME = 'https-memory';
+
 export interface MemoryPlan {
   readonly warmupRequests: number;
   readonly idleConnections: number;
@@ -33,7 +37,8 @@ export async function measureMemory(
   scenario: Scenario,
   plan: MemoryPlan,
 ): Promise<MemorySample> {
-  const system = await System.start(place, name, true);
+  const secure = scenario.tls !== null;
+  const system = await System.start(place, name, { fresh: true, secure });
   try {
     await runLoad(place, 'load', scenario, system.port, { requests: plan.warmupRequests });
     await sleep(SETTLE_MS);
@@ -50,6 +55,7 @@ export async function measureMemory(
     const after = memoryOf(system.pids());
     return {
       system: name,
+      secure,
       idleConnections: plan.idleConnections,
       requests: plan.requests,
       rssBeforeKib: before.rssKib,

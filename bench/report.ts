@@ -1,12 +1,13 @@
 /** Results as Markdown: a table a scenario, the memory, and the bars that Sallyport has to clear. */
 
-import type { Results, Sample } from './results.ts';
+import type { MemorySample, Results, Sample } from './results.ts';
 import { valuesOf } from './results.ts';
 import { SCENARIOS, type Scenario } from './scenarios.ts';
 import { median, medianRatio } from './statistics.ts';
-import { SYSTEM_TITLES, type SystemName } from './systems.ts';
+import { SYSTEM_NAMES, SYSTEM_TITLES, type SystemName } from './systems.ts';
 
 const processorUs = (sample: Sample): number => sample.processorNsPerRequest / 1000;
+const perSecond = (sample: Sample): number => 1e9 / sample.processorNsPerRequest;
 
 /** Above this share of the proxy's core, what others do colours the figures. */
 export const DISTURBANCE_MAX = 0.05;
@@ -17,79 +18,173 @@ export interface Bar {
   readonly met: boolean;
 }
 
+/** Tables come in two families, which have their places in the documents. */
+export const FAMILIES = ['http', 'https'] as const;
+export type Family = (typeof FAMILIES)[number];
+
+/** All that was measured. */
 export function markdown(results: Results): string {
-  const parts = [environmentText(results)];
-  for (const scenario of SCENARIOS) {
-    if (results.samples.some((sample) => sample.scenario === scenario.name)) {
-      parts.push(scenarioTable(results, scenario));
-    }
-  }
-  if (results.memory.length > 0) parts.push(memoryTable(results));
-  const all = bars(results);
-  if (all.length > 0) parts.push(barsTable(all));
-  return `${parts.join('\n\n')}\n`;
+  const parts = FAMILIES.flatMap((family) => tablesOf(results, family));
+  return `${[environmentText(results, results.samples), ...parts].join('\n\n')}\n`;
 }
 
-function environmentText(results: Results): string {
+/** What was measured of one family, with what is to be known of the machine. */
+export function familyTables(results: Results, family: Family): string {
+  return `${[environmentText(results, samplesOf(results, family)), ...tablesOf(results, family)].join('\n\n')}\n`;
+}
+
+export function hasFamily(results: Results, family: Family): boolean {
+  return tablesOf(results, family).length > 0;
+}
+
+function scenariosOf(family: Family): Scenario[] {
+  return SCENARIOS.filter((scenario) => (scenario.tls !== null) === (family === 'https'));
+}
+
+function samplesOf(results: Results, family: Family): Sample[] {
+  const names = scenariosOf(family).map((scenario) => scenario.name);
+  return results.samples.filter((sample) => names.includes(sample.scenario));
+}
+
+function memoryOf(results: Results, family: Family): MemorySample[] {
+  return results.memory.filter((sample) => sample.secure === (family === 'https'));
+}
+
+function isMeasured(results: Results, scenario: Scenario): boolean {
+  return results.samples.some((sample) => sample.scenario === scenario.name);
+}
+
+function tablesOf(results: Results, family: Family): string[] {
+  const measured = scenariosOf(family).filter((scenario) => isMeasured(results, scenario));
+  const parts = measured.map((scenario) => scenarioTable(results, scenario));
+  const memory = memoryOf(results, family);
+  if (memory.length > 0) parts.push(memoryTable(memory));
+  const all = bars(results, family);
+  if (all.length > 0) parts.push(barsTable(all));
+  return parts;
+}
+
+/** The family in one table: processor time, and the ratio to nginx in brackets. */
+export function summary(results: Results, family: Family): string {
+  const measured = scenariosOf(family).filter((scenario) => isMeasured(results, scenario));
+  const samples = samplesOf(results, family);
+  const systems = SYSTEM_NAMES.filter((name) =>
+    [...samples, ...memoryOf(results, family)].some(({ system }) => system === name),
+  );
+  const cell = (scenario: Scenario, system: SystemName): string => {
+    const cost = valuesOf(results, scenario.name, system, processorUs);
+    if (cost.length === 0) return '–';
+    const ratio = medianRatio(cost, valuesOf(results, scenario.name, 'nginx', processorUs));
+    const middle = median(cost);
+    return system === 'nginx' || Number.isNaN(ratio)
+      ? number(middle, middle < 100 ? 1 : 0)
+      : `${number(middle, middle < 100 ? 1 : 0)} (${number(ratio, 2)})`;
+  };
+  const rows = measured.map((scenario) => [scenario.title, ...systems.map((name) => cell(scenario, name))]);
+  const each = memoryOf(results, family);
+  if (each.length > 0) {
+    const kib = (name: SystemName): string => {
+      const sample = each.find(({ system }) => system === name);
+      return sample === undefined ? '–' : `${number(idleKib(sample), 1)} KiB`;
+    };
+    rows.push(['Memory of an idle connection', ...systems.map(kib)]);
+  }
+  const { processor, nginx, haproxy } = results.environment;
+  const rounds = Math.max(0, ...samples.map((sample) => sample.round + 1));
+  const words = `Processor time in µs per request, medians of ${rounds} rounds on ${processor}, nginx ${nginx}, HAProxy ${haproxy} (the command and all columns are in [docs/BENCHMARKS.md](docs/BENCHMARKS.md)); in brackets the ratio to nginx, paired round by round. Less is better.`;
+  const warning = isDisturbed(samples) ? `\n\n${DISTURBED}` : '';
+  const columns = ['scenario', ...systems.map((name) => SYSTEM_TITLES[name])];
+  return `${words}${warning}\n\n${table(columns, rows)}\n`;
+}
+
+const DISTURBED = '**The machine was busy with something else: these figures are not to be trusted.**';
+
+function isDisturbed(samples: readonly Sample[]): boolean {
+  return median(samples.map((sample) => sample.disturbance)) > DISTURBANCE_MAX;
+}
+
+function environmentText(results: Results, samples: readonly Sample[]): string {
   const lines = Object.entries(results.environment).map(([key, value]) => `- ${key}: ${value}`);
-  const rounds = Math.max(0, ...results.samples.map((sample) => sample.round + 1));
-  lines.push(`- medians of ${rounds} rounds of ${results.seconds} s, generator: ${results.generator}`);
-  const disturbance = results.samples.map((sample) => sample.disturbance);
+  const rounds = Math.max(0, ...samples.map((sample) => sample.round + 1));
+  if (rounds > 0)
+    lines.push(`- medians of ${rounds} rounds of ${results.seconds} s, generator: ${results.generator}`);
+  const disturbance = samples.map((sample) => sample.disturbance);
   if (disturbance.length > 0) {
     const [middle, worst] = [median(disturbance), Math.max(...disturbance)].map((share) =>
       number(share * 100, 0),
     );
     lines.push(`- taken by others on the proxy's core: ${middle} % in the median, ${worst} % at worst`);
-    if (median(disturbance) > DISTURBANCE_MAX) {
-      lines.push('- **the machine was busy with something else: these figures are not to be trusted**');
-    }
+    if (isDisturbed(samples)) lines.push(`- ${DISTURBED}`);
   }
   return lines.join('\n');
 }
 
-function scenarioTable(results: Results, scenario: Scenario): string {
-  const bulk = scenario.bodyBytes >= 1024 * 1024;
-  const columns = ['system', 'CPU µs/request', '× nginx', '× forwarder', 'requests/s', 'core busy'];
-  if (bulk) columns.push('MB per CPU second');
-  columns.push('p50 µs', 'p99 µs');
-  if (scenario.rate > 0) columns.push('p99.9 µs');
-  const rows = scenario.systems.map((system) => scenarioRow(results, scenario, system, bulk));
-  return `### ${scenario.title}\n\n${table(
-    columns,
-    rows.filter((row) => row.length > 0),
-  )}`;
+interface Column {
+  readonly title: string;
+  /** From what was measured of a row's system. */
+  readonly value: (of: Values) => string;
 }
 
-function scenarioRow(results: Results, scenario: Scenario, system: SystemName, bulk: boolean): string[] {
-  const of = (value: (sample: Sample) => number, name: SystemName = system) =>
-    valuesOf(results, scenario.name, name, value);
-  const cost = of(processorUs);
-  if (cost.length === 0) return [];
-  const row = [
-    SYSTEM_TITLES[system],
-    number(median(cost), 2),
-    number(medianRatio(cost, of(processorUs, 'nginx')), 2),
-    number(medianRatio(cost, of(processorUs, 'forwarder')), 2),
-    number(median(of((sample) => sample.requestsPerSecond)), 0),
-    `${number(median(of((sample) => sample.utilisation)) * 100, 0)} %`,
+/** Values of a scenario's system, one a round; of the row's where none is named. */
+type Values = (value: (sample: Sample) => number, system?: SystemName) => number[];
+
+/** The columns that tell something about the scenario. */
+function columnsOf(scenario: Scenario): Column[] {
+  const { bodyBytes, tls, closeEach, rate } = scenario;
+  const middle = (of: Values, value: (sample: Sample) => number, digits = 0): string =>
+    number(median(of(value)), digits);
+  const beside = (system: SystemName) => (of: Values) =>
+    number(medianRatio(of(processorUs), of(processorUs, system)), 2);
+  const columns: Column[] = [
+    { title: 'CPU µs/request', value: (of) => middle(of, processorUs, 2) },
+    { title: '× nginx', value: beside('nginx') },
   ];
-  if (bulk) row.push(number(scenario.bodyBytes / median(cost), 0));
-  row.push(number(median(of((sample) => sample.p50Us)), 0), number(median(of((sample) => sample.p99Us)), 0));
-  if (scenario.rate > 0) row.push(number(median(of((sample) => sample.p999Us)), 0));
-  return row;
+  if (tls === null) columns.push({ title: '× forwarder', value: beside('forwarder') });
+  else if (closeEach)
+    columns.push({ title: 'handshakes per CPU second', value: (of) => middle(of, perSecond) });
+  columns.push(
+    { title: 'requests/s', value: (of) => middle(of, (sample) => sample.requestsPerSecond) },
+    { title: 'core busy', value: (of) => `${middle(of, (sample) => sample.utilisation * 100)} %` },
+  );
+  if (bodyBytes >= 1024 * 1024)
+    columns.push({
+      title: 'MB per CPU second',
+      value: (of) => number(bodyBytes / median(of(processorUs)), 0),
+    });
+  columns.push(
+    { title: 'p50 µs', value: (of) => middle(of, (sample) => sample.p50Us) },
+    { title: 'p99 µs', value: (of) => middle(of, (sample) => sample.p99Us) },
+  );
+  if (rate > 0) columns.push({ title: 'p99.9 µs', value: (of) => middle(of, (sample) => sample.p999Us) });
+  return columns;
 }
 
-function memoryTable(results: Results): string {
-  const rows = results.memory.map((sample) => [
+function scenarioTable(results: Results, scenario: Scenario): string {
+  const columns = columnsOf(scenario);
+  const rows = scenario.systems
+    .map((system) => ({
+      system,
+      of: ((value, other = system) => valuesOf(results, scenario.name, other, value)) as Values,
+    }))
+    .filter(({ of }) => of(processorUs).length > 0)
+    .map(({ system, of }) => [SYSTEM_TITLES[system], ...columns.map(({ value }) => value(of))]);
+  return `#### ${scenario.title}\n\n${table(['system', ...columns.map(({ title }) => title)], rows)}`;
+}
+
+const idleKib = (sample: MemorySample): number =>
+  (sample.rssIdleKib - sample.rssBeforeKib) / sample.idleConnections;
+
+function memoryTable(samples: readonly MemorySample[]): string {
+  const rows = samples.map((sample) => [
     SYSTEM_TITLES[sample.system],
     number(sample.rssBeforeKib / 1024, 1),
-    number((sample.rssIdleKib - sample.rssBeforeKib) / sample.idleConnections, 2),
+    number(idleKib(sample), 2),
     number((sample.pssIdleKib - sample.pssBeforeKib) / sample.idleConnections, 2),
     number((sample.rssHalfKib - sample.rssBeforeKib) / 1024, 1),
     number((sample.rssAfterKib - sample.rssHalfKib) / 1024, 1),
     number((sample.pssAfterKib - sample.pssHalfKib) / 1024, 1),
   ]);
-  const first = results.memory[0];
+  const [first] = samples;
   const columns = [
     'system',
     'RSS after warm-up, MiB',
@@ -99,7 +194,7 @@ function memoryTable(results: Results): string {
     'second half, MiB',
     'PSS, second half, MiB',
   ];
-  const title = `### Memory: ${first.idleConnections} idle connections, then ${first.requests} requests`;
+  const title = `#### Memory${first.secure ? ' over TLS' : ''}: ${first.idleConnections} idle connections, then ${first.requests} requests`;
   return `${title}\n\n${table(columns, rows)}`;
 }
 
@@ -109,7 +204,7 @@ function ratioBar(
   scenario: string,
   pair: readonly [SystemName, SystemName],
   limit: number,
-) {
+): Bar[] {
   const [ours, theirs] = pair;
   const ratio = medianRatio(
     valuesOf(results, scenario, ours, processorUs),
@@ -121,11 +216,25 @@ function ratioBar(
 
 /** Growth of RSS over the second half of the requests that still counts as none: an allocator's own drift. */
 const GROWTH_KIB_MAX = 2048;
-const IDLE_KIB_MAX = 2;
+const IDLE_KIB_MAX: Readonly<Record<Family, number>> = { http: 2, https: 32 };
 
 /** Only those whose scenarios were run. */
-export function bars(results: Results): Bar[] {
-  const found: Bar[] = [
+export function bars(results: Results, family: Family): Bar[] {
+  return [...(family === 'http' ? httpBars : httpsBars)(results), ...memoryBars(results, family)];
+}
+
+function httpsBars(results: Results): Bar[] {
+  const pair = ['sallyport', 'nginx'] as const;
+  return [
+    ...ratioBar(results, 'HTTPS proxy 1 KiB × 64, CPU, of nginx', 'https-1k', pair, 0.8),
+    ...ratioBar(results, 'Full handshakes, CPU, of nginx', 'https-handshakes', pair, 1),
+    ...ratioBar(results, 'HTTPS proxy 10 MiB, CPU per byte, of nginx', 'https-10m', pair, 1),
+    ...ratioBar(results, 'HTTPS file 10 MiB, CPU per byte, of nginx', 'https-file-10m', pair, 1),
+  ];
+}
+
+function httpBars(results: Results): Bar[] {
+  return [
     ...ratioBar(results, 'Proxy 1 KiB × 64, CPU, of nginx', 'proxy-1k', ['sallyport', 'nginx'], 0.8),
     ...ratioBar(
       results,
@@ -158,14 +267,19 @@ export function bars(results: Results): Bar[] {
     ...ratioBar(results, 'File 1 KiB, CPU, of nginx', 'static-1k', ['sallyport', 'nginx'], 1),
     ...ratioBar(results, 'Proxy 10 MiB, CPU per byte, of nginx', 'proxy-10m', ['sallyport', 'nginx'], 1),
   ];
-  for (const sample of results.memory) {
+}
+
+function memoryBars(results: Results, family: Family): Bar[] {
+  const found: Bar[] = [];
+  const limit = IDLE_KIB_MAX[family];
+  for (const sample of memoryOf(results, family)) {
     if (!sample.system.startsWith('sallyport')) continue;
-    const each = (sample.rssIdleKib - sample.rssBeforeKib) / sample.idleConnections;
+    const each = idleKib(sample);
     const growth = sample.rssAfterKib - sample.rssHalfKib;
     found.push({
-      title: `${SYSTEM_TITLES[sample.system]}: at most ${IDLE_KIB_MAX} KiB of RSS per idle connection`,
+      title: `${SYSTEM_TITLES[sample.system]}: at most ${limit} KiB of RSS per idle ${family === 'https' ? 'TLS ' : ''}connection`,
       measured: `${number(each, 2)} KiB`,
-      met: each <= IDLE_KIB_MAX,
+      met: each <= limit,
     });
     found.push({
       title: `${SYSTEM_TITLES[sample.system]}: no growth over the second half of ${sample.requests} requests (below ${GROWTH_KIB_MAX / 1024} MiB)`,
@@ -178,7 +292,7 @@ export function bars(results: Results): Bar[] {
 
 function barsTable(all: readonly Bar[]): string {
   const rows = all.map((bar) => [bar.title, bar.measured, bar.met ? 'met' : '**not met**']);
-  return `### Bars\n\n${table(['bar', 'measured', ''], rows)}`;
+  return `#### Bars\n\n${table(['bar', 'measured', ''], rows)}`;
 }
 
 function number(value: number, digits: number): string {

@@ -21,6 +21,8 @@ export interface Sample extends LoadResult {
 /** One system's memory, in a fresh instance, KiB. */
 export interface MemorySample {
   readonly system: SystemName;
+  /** Over TLS. */
+  readonly secure: boolean;
   readonly idleConnections: number;
   readonly requests: number;
   /** After the warm-up. */

@@ -8,20 +8,34 @@
  */
 
 import { execFileSync } from 'node:child_process';
-import { chmodSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { chmodSync, existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { cpus, release, tmpdir, totalmem } from 'node:os';
 import { dirname, join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { ensurePrerequisites } from '../tools/prerequisites.ts';
 import { accepts, BenchError, Child, killChildren, LOAD_CORE, PROXY_CORE } from './children.ts';
 import { runLoad } from './load-generator.ts';
-import { FULL_MEMORY, type MemoryPlan, measureMemory, QUICK_MEMORY } from './memory.ts';
+import {
+  FULL_MEMORY,
+  MEMORY_NAME,
+  type MemoryPlan,
+  measureMemory,
+  QUICK_MEMORY,
+  TLS_MEMORY_NAME,
+} from './memory.ts';
 import { coreBusyNs, processorNs, setting, softInterruptThread } from './proc.ts';
 import { DISTURBANCE_MAX, markdown } from './report.ts';
 import type { Results } from './results.ts';
-import { type Generator, SCENARIOS, type Scenario } from './scenarios.ts';
+import {
+  type Generator,
+  MEMORY_SCENARIO,
+  SCENARIOS,
+  type Scenario,
+  TLS_MEMORY_SCENARIO,
+} from './scenarios.ts';
 import {
   checkWork,
+  type Instance,
   LAUNCHER,
   originPort,
   portOf,
@@ -31,25 +45,30 @@ import {
   type SystemName,
   type Workplace,
 } from './systems.ts';
+import { writeDocs } from './write-docs.ts';
+
+const KNOWN_NAMES = [...SCENARIOS.map((scenario) => scenario.name), MEMORY_NAME, TLS_MEMORY_NAME];
 
 const USAGE = `usage: npm run bench -- [options]
-  --quick            short rounds, for a first look (at most 2 minutes; the whole takes up to 12)
-  --only NAME        only this scenario, or "memory" (may be repeated)
+  --quick            short rounds, for a first look (at most 4 minutes; the whole takes up to 20)
+  --only NAME        only this scenario (may be repeated)
   --systems A,B      only these: ${SYSTEM_NAMES.join(', ')}
   --rounds N         rounds (3; quick: 2)
   --seconds S        seconds of load for each measurement (1.5; quick: 0.5)
   --generator wrk    all closed loops with wrk (each for whole seconds)
   --json FILE        where the results go (bench/out/bench.json)
-  --write-docs       puts the tables into docs/BENCHMARKS.md, under Results
+  --write-docs       puts the tables into docs/BENCHMARKS.md and README.md: those of plain HTTP, those of
+                     HTTPS, or both, by what was measured
   --port N           first of the ports that are used (24000)
   --no-build         don't build Sallyport first
-scenarios: ${SCENARIOS.map((scenario) => scenario.name).join(', ')}, memory
+scenarios: ${KNOWN_NAMES.join(', ')}
 `;
 
 interface Plan {
   readonly scenarios: readonly Scenario[];
   readonly systems: readonly SystemName[];
   readonly memory: MemoryPlan | null;
+  readonly tlsMemory: MemoryPlan | null;
   readonly rounds: number;
   readonly seconds: number;
   /** Instead of each scenario's own. */
@@ -104,8 +123,7 @@ function readPlan(argv: readonly string[]): Plan {
   const quick = values.quick;
   const only = values.only ?? [];
   const systems = values.systems?.split(',') ?? [...SYSTEM_NAMES];
-  const known = [...SCENARIOS.map((scenario) => scenario.name), 'memory'];
-  for (const name of only) if (!known.includes(name)) throw new UsageError(`no scenario ${name}`);
+  for (const name of only) if (!KNOWN_NAMES.includes(name)) throw new UsageError(`no scenario ${name}`);
   for (const name of systems) {
     if (!SYSTEM_NAMES.includes(name as SystemName)) throw new UsageError(`no system ${name}`);
   }
@@ -113,11 +131,13 @@ function readPlan(argv: readonly string[]): Plan {
   if (generator !== undefined && generator !== 'load' && generator !== 'wrk') {
     throw new UsageError('generator: load or wrk');
   }
-  const memory = only.length === 0 || only.includes('memory');
+  const wanted = (name: string): boolean => only.length === 0 || only.includes(name);
+  const memory = quick ? QUICK_MEMORY : FULL_MEMORY;
   return {
-    scenarios: SCENARIOS.filter((scenario) => only.length === 0 || only.includes(scenario.name)),
+    scenarios: SCENARIOS.filter((scenario) => wanted(scenario.name)),
     systems: systems as SystemName[],
-    memory: memory ? (quick ? QUICK_MEMORY : FULL_MEMORY) : null,
+    memory: wanted(MEMORY_NAME) ? memory : null,
+    tlsMemory: wanted(TLS_MEMORY_NAME) ? memory : null,
     rounds: positive(values.rounds, quick ? 2 : 3),
     seconds: positive(values.seconds, quick ? 0.5 : 1.5),
     generator: generator ?? null,
@@ -125,7 +145,7 @@ function readPlan(argv: readonly string[]): Plan {
     writeDocs: values['write-docs'],
     build: !values['no-build'],
     startMs: Date.now(),
-    timeLimitMs: (quick ? 2 : 12) * 60_000,
+    timeLimitMs: (quick ? 4 : 20) * 60_000,
     portBase: positive(values.port, 24000),
   };
 }
@@ -154,18 +174,25 @@ function isOurs(name: SystemName): boolean {
 }
 
 function build(plan: Plan, place: Workplace): void {
-  for (const program of ['origin', 'forwarder', 'load']) {
+  for (const program of ['origin', 'forwarder', 'load', 'load-tls']) {
     const source = join(import.meta.dirname, program, `${program}.c`);
-    execFileSync('gcc', ['-O2', '-o', join(place.dir, program), source, '-lm'], { stdio: 'inherit' });
+    const libraries = program === 'load-tls' ? ['-lssl', '-lcrypto', '-lm'] : ['-lm'];
+    execFileSync('gcc', ['-O2', '-o', join(place.dir, program), source, ...libraries], { stdio: 'inherit' });
   }
   if (plan.build && plan.systems.some(isOurs)) {
     execFileSync('npm', ['run', '--silent', 'build'], { cwd: repository, stdio: ['ignore', 2, 2] });
   }
 }
 
+const INSTANCES: readonly Instance[] = [false, true].flatMap((fresh) =>
+  [false, true].map((secure) => ({ fresh, secure })),
+);
+
 async function checkPorts(plan: Plan, place: Workplace): Promise<void> {
   const ports = [originPort(place)];
-  for (const name of plan.systems) ports.push(portOf(place, name, false), portOf(place, name, true));
+  for (const name of plan.systems) {
+    for (const instance of INSTANCES) ports.push(portOf(place, name, instance));
+  }
   for (const port of ports) {
     if (await accepts(port)) throw new BenchError(`port ${port} is taken; choose others with --port`);
   }
@@ -238,27 +265,44 @@ function isLate(plan: Plan, share: number): boolean {
   return Date.now() - plan.startMs > plan.timeLimitMs * share;
 }
 
+/** Whether this instance is the one for the scenario. */
+function isPlayedBy(scenario: Scenario, system: System): boolean {
+  return scenario.systems.includes(system.name) && system.secure === (scenario.tls !== null);
+}
+
 /** Every scenario for a moment; ours also for as long as its compilers need to have their say. */
 async function warmUp(plan: Plan, place: Workplace, system: System): Promise<void> {
-  for (const scenario of plan.scenarios) {
-    if (!scenario.systems.includes(system.name) || scenario.rate > 0) continue;
+  const scenarios = plan.scenarios.filter((scenario) => isPlayedBy(scenario, system));
+  for (const scenario of scenarios) {
+    if (scenario.rate > 0) continue;
     await runLoad(place, 'load', scenario, system.port, { seconds: plan.seconds * WARM_UP_SHARE });
   }
-  const [first] = plan.scenarios;
+  const [first] = scenarios;
   if (!isOurs(system.name) || first === undefined) return;
   await runLoad(place, 'load', { ...first, rate: 0 }, system.port, { seconds: COMPILERS_SECONDS });
+}
+
+/** An instance for plain HTTP, then one for TLS, of each system that has a part in a scenario of the kind. */
+async function startSystems(plan: Plan, place: Workplace): Promise<System[]> {
+  const systems: System[] = [];
+  for (const secure of [false, true]) {
+    for (const name of plan.systems) {
+      const playsIn = (scenario: Scenario): boolean =>
+        scenario.systems.includes(name) && secure === (scenario.tls !== null);
+      if (!plan.scenarios.some(playsIn)) continue;
+      const system = await System.start(place, name, { fresh: false, secure });
+      systems.push(system);
+      await checkWork(place, system);
+      await warmUp(plan, place, system);
+    }
+  }
+  return systems;
 }
 
 async function runRounds(plan: Plan, place: Workplace, results: Results): Promise<void> {
   const run: Run = { plan, place, repeatUntilMs: plan.startMs + plan.timeLimitMs * REPEAT_SHARE };
   if (plan.scenarios.length === 0) return;
-  const systems: System[] = [];
-  for (const name of plan.systems) {
-    const system = await System.start(place, name, false);
-    systems.push(system);
-    await checkWork(name, system.port);
-    await warmUp(plan, place, system);
-  }
+  const systems = await startSystems(plan, place);
   for (let round = 0; round < plan.rounds; round++) {
     if (round > 0 && isLate(plan, ROUNDS_SHARE)) {
       progress(`slow machine: only ${round} rounds`);
@@ -266,8 +310,8 @@ async function runRounds(plan: Plan, place: Workplace, results: Results): Promis
     }
     for (const scenario of plan.scenarios) {
       progress(`round ${round + 1}/${plan.rounds}: ${scenario.name}`);
-      for (const system of rotated(systems, round)) {
-        if (!scenario.systems.includes(system.name)) continue;
+      const players = systems.filter((system) => isPlayedBy(scenario, system));
+      for (const system of rotated(players, round)) {
         results.samples.push(await measureCalmly(run, scenario, system, round));
       }
     }
@@ -276,17 +320,23 @@ async function runRounds(plan: Plan, place: Workplace, results: Results): Promis
 }
 
 async function runMemory(plan: Plan, place: Workplace, results: Results): Promise<void> {
-  const scenario = SCENARIOS.find((candidate) => candidate.name === 'proxy-1k');
-  if (plan.memory === null || scenario === undefined) return;
-  for (const name of plan.systems) {
-    // The forwarder pairs each client with a backend connection: its idle memory says nothing.
-    if (name === 'forwarder') continue;
-    if (isLate(plan, MEMORY_SHARE)) {
-      progress(`slow machine: no memory of ${name}`);
-      continue;
+  const kinds = [
+    { memory: plan.memory, scenario: MEMORY_SCENARIO },
+    { memory: plan.tlsMemory, scenario: TLS_MEMORY_SCENARIO },
+  ];
+  for (const { memory, scenario } of kinds) {
+    if (memory === null) continue;
+    const kind = scenario.tls === null ? MEMORY_NAME : TLS_MEMORY_NAME;
+    for (const name of plan.systems) {
+      // The forwarder pairs each client with a backend connection: its idle memory says nothing.
+      if (name === 'forwarder') continue;
+      if (isLate(plan, MEMORY_SHARE)) {
+        progress(`slow machine: no ${kind} of ${name}`);
+        continue;
+      }
+      progress(`${kind}: ${name}`);
+      results.memory.push(await measureMemory(place, name, scenario, memory));
     }
-    progress(`memory: ${name}`);
-    results.memory.push(await measureMemory(place, name, scenario, plan.memory));
   }
 }
 
@@ -321,20 +371,8 @@ async function bench(plan: Plan): Promise<void> {
   writeFileSync(plan.json, `${JSON.stringify(results, null, 1)}\n`);
   const tables = markdown(results);
   process.stdout.write(tables);
-  if (plan.writeDocs) writeDocs(tables, results.date);
+  if (plan.writeDocs) writeDocs(results, process.argv.slice(2));
   progress(`results written to ${plan.json}`);
-}
-
-const RESULTS_HEADING = '## Results\n';
-
-/** Replaces what stands under the last heading of docs/BENCHMARKS.md. */
-function writeDocs(tables: string, date: string): void {
-  const path = join(repository, 'docs/BENCHMARKS.md');
-  const text = readFileSync(path, 'utf8');
-  const at = text.indexOf(RESULTS_HEADING);
-  if (at < 0) throw new BenchError(`${path} has no heading Results`);
-  const introduction = `Of ${date.slice(0, 10)}, by \`npm run bench -- --write-docs\`:`;
-  writeFileSync(path, `${text.slice(0, at)}${RESULTS_HEADING}${introduction}\n\n${tables}`);
 }
 
 /** Ends the process and all that it started. */

@@ -9,6 +9,23 @@ export type Generator = 'load' | 'wrk';
 const PROXIES: readonly SystemName[] = ['sallyport', 'sallyport-epoll', 'nginx', 'haproxy', 'forwarder'];
 const FILE_SERVERS: readonly SystemName[] = ['sallyport', 'sallyport-epoll', 'nginx'];
 
+/** Those that speak TLS themselves. */
+const TLS_PROXIES: readonly SystemName[] = ['sallyport', 'sallyport-epoll', 'nginx', 'haproxy'];
+
+export type TlsVersion = '1.2' | '1.3';
+
+/** The suite that the client offers, alone, so that all systems use the same; by version. */
+export const TLS_SUITES: Readonly<Record<TlsVersion, string>> = {
+  '1.2': 'ECDHE-ECDSA-AES256-GCM-SHA384',
+  '1.3': 'TLS_AES_256_GCM_SHA384',
+};
+
+export interface TlsLoad {
+  readonly version: TlsVersion;
+  /** With `closeEach`: each handshake resumes the session of the connection before. Otherwise all are full. */
+  readonly resumes: boolean;
+}
+
 /** Requests per second of the latency scenario: about half of what the slowest system can do on one core. */
 export const LATENCY_RATE = 15_000;
 
@@ -16,10 +33,15 @@ export interface Scenario {
   readonly name: string;
   readonly title: string;
   readonly path: string;
+  /** Length of the content; -1: each system's own. */
   readonly bodyBytes: number;
   readonly connections: number;
   /** A new client connection for each request. */
   readonly closeEach: boolean;
+  /** Over TLS, in this way; null: plain HTTP. */
+  readonly tls: TlsLoad | null;
+  /** Status of every response. */
+  readonly status: number;
   /** Requests per second, whatever the system does; 0: as many as it can. */
   readonly rate: number;
   readonly generator: Generator;
@@ -37,6 +59,8 @@ function proxy(name: string, title: string, path: string, bodyBytes: number, con
     bodyBytes,
     connections,
     closeEach: false,
+    tls: null,
+    status: 200,
     rate: 0,
     generator: 'load',
     systems: PROXIES,
@@ -45,6 +69,18 @@ function proxy(name: string, title: string, path: string, bodyBytes: number, con
 
 function file(name: string, title: string, path: string, bodyBytes: number, connections: number): Scenario {
   return { ...proxy(name, title, path, bodyBytes, connections), systems: FILE_SERVERS };
+}
+
+const TLS_1_3: TlsLoad = { version: '1.3', resumes: false };
+
+function secure(scenario: Scenario, tls: TlsLoad = TLS_1_3): Scenario {
+  const speaksTls = (name: SystemName): boolean => TLS_PROXIES.includes(name);
+  return { ...scenario, tls, systems: scenario.systems.filter(speaksTls) };
+}
+
+/** A handshake and the smallest answer that all of them have: a redirect. */
+function handshakes(name: string, title: string, tls: TlsLoad): Scenario {
+  return { ...secure(proxy(name, title, '/elsewhere', -1, 64), tls), closeEach: true, status: 301 };
 }
 
 export const SCENARIOS: readonly Scenario[] = [
@@ -80,4 +116,29 @@ export const SCENARIOS: readonly Scenario[] = [
     KIB,
     64,
   ),
+  secure(proxy('https-1k', 'HTTPS, TLS 1.3: proxy, 1 KiB, 64 connections', '/api/1k', KIB, 64)),
+  secure(proxy('https-1k-tls12', 'HTTPS, TLS 1.2: proxy, 1 KiB, 64 connections', '/api/1k', KIB, 64), {
+    version: '1.2',
+    resumes: false,
+  }),
+  handshakes('https-handshakes', 'HTTPS, TLS 1.3: full handshakes, 64 at a time', TLS_1_3),
+  handshakes('https-resumed', 'HTTPS, TLS 1.3: resumed handshakes, 64 at a time', {
+    version: '1.3',
+    resumes: true,
+  }),
+  secure(proxy('https-10m', 'HTTPS, TLS 1.3: proxy, 10 MiB, 8 connections', '/api/10m', 10 * MIB, 8)),
+  secure(
+    file('https-file-10m', 'HTTPS, TLS 1.3: file of 10 MiB, 8 connections', '/static/10m.bin', 10 * MIB, 8),
+  ),
 ];
+
+/** Ones of SCENARIOS, by name. */
+function named(name: string): Scenario {
+  const scenario = SCENARIOS.find((candidate) => candidate.name === name);
+  if (scenario === undefined) throw new Error(`no scenario ${name}`);
+  return scenario;
+}
+
+/** What fills the connections of memory runs. */
+export const MEMORY_SCENARIO = named('proxy-1k');
+export const TLS_MEMORY_SCENARIO = named('https-1k');

@@ -3,8 +3,10 @@
  * do the same work before anything is measured.
  */
 
+import { execFileSync } from 'node:child_process';
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { get, type IncomingMessage } from 'node:http';
+import { get as getSecurely } from 'node:https';
 import { join } from 'node:path';
 import { BenchError, Child, PROXY_CORE, processTree } from './children.ts';
 
@@ -48,28 +50,37 @@ export function originPort(place: Workplace): number {
   return place.portBase;
 }
 
-/** Two ports for each system: one for the long-lived instance, one for the fresh instance of memory runs. */
-export function portOf(place: Workplace, name: SystemName, fresh: boolean): number {
-  return place.portBase + 1 + SYSTEM_NAMES.indexOf(name) + (fresh ? SYSTEM_NAMES.length : 0);
+/** Which of a system's instances: the long-lived one or the fresh one of memory runs; over TLS or in plain HTTP. */
+export interface Instance {
+  readonly fresh: boolean;
+  readonly secure: boolean;
+}
+
+/** Every instance of a system has a port of its own. */
+export function portOf(place: Workplace, name: SystemName, { fresh, secure }: Instance): number {
+  const row = (fresh ? 1 : 0) + (secure ? 2 : 0);
+  return place.portBase + 1 + SYSTEM_NAMES.indexOf(name) + row * SYSTEM_NAMES.length;
 }
 
 export class System {
   readonly name: SystemName;
+  readonly secure: boolean;
   readonly port: number;
   private readonly child: Child;
 
-  private constructor(name: SystemName, port: number, child: Child) {
+  private constructor(name: SystemName, secure: boolean, port: number, child: Child) {
     this.name = name;
+    this.secure = secure;
     this.port = port;
     this.child = child;
   }
 
-  static async start(place: Workplace, name: SystemName, fresh: boolean): Promise<System> {
-    const port = portOf(place, name, fresh);
-    const { command, env } = launch(place, name, port);
-    const system = new System(name, port, new Child(SYSTEM_TITLES[name], PROXY_CORE, command, env));
-    await system.child.listening(port, START_TIMEOUT_MS);
-    return system;
+  static async start(place: Workplace, name: SystemName, instance: Instance): Promise<System> {
+    const port = portOf(place, name, instance);
+    const { command, env } = launch(place, name, port, instance.secure);
+    const child = new Child(SYSTEM_TITLES[name], PROXY_CORE, command, env);
+    await child.listening(port, START_TIMEOUT_MS);
+    return new System(name, instance.secure, port, child);
   }
 
   /** All processes of the system, right now. */
@@ -83,40 +94,68 @@ export class System {
   }
 }
 
-/** Writes the files that are served. World-readable: nginx's worker runs as another user. */
+/** Writes the files that are served, world-readable, since nginx's worker runs as another user; and the certificate. */
 export function prepareFiles(place: Workplace): void {
   const root = join(place.dir, 'www');
   mkdirSync(root, { recursive: true, mode: 0o755 });
   writeFileSync(join(root, '1k.bin'), Buffer.alloc(1024, 'file '));
   writeFileSync(join(root, '1m.bin'), Buffer.alloc(1024 * 1024, 'file '));
+  writeFileSync(join(root, '10m.bin'), Buffer.alloc(10 * 1024 * 1024, 'file '));
   writeFileSync(join(root, 'index.html'), '<!doctype html><title>bench</title>\n');
+  makeCertificate(place);
 }
 
-function launch(place: Workplace, name: SystemName, port: number) {
+/** ECDSA P-256, signed by itself, for as long as the run lasts. HAProxy reads certificate and key from one file. */
+function makeCertificate(place: Workplace): void {
+  const [cert, key] = [certPathOf(place), join(place.dir, 'tls-key.pem')];
+  const names = 'subjectAltName=DNS:bench.example.com,DNS:www.example.com,DNS:example.com';
+  const kind = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes', '-days', '60'];
+  const subject = ['-subj', '/CN=bench.example.com', '-addext', names];
+  const args = ['req', '-x509', ...kind, ...subject, '-keyout', key, '-out', cert];
+  execFileSync('openssl', args, { stdio: ['ignore', 'ignore', 'pipe'] });
+  const both = readFileSync(cert, 'latin1') + readFileSync(key, 'latin1');
+  writeFileSync(join(place.dir, 'tls-both.pem'), both, { mode: 0o600 });
+}
+
+function certPathOf(place: Workplace): string {
+  return join(place.dir, 'tls-cert.pem');
+}
+
+function launch(place: Workplace, name: SystemName, port: number, secure: boolean) {
+  const file = (template: string): string => fill(place, template, port, secure);
   const env: Record<string, string> = {};
   let command: string[];
   switch (name) {
     case 'nginx':
-      command = ['nginx', '-p', place.dir, '-c', fill(place, 'nginx.conf', port)];
+      command = ['nginx', '-p', place.dir, '-c', file('nginx.conf')];
       break;
     case 'haproxy':
-      command = ['haproxy', '-db', '-f', fill(place, 'haproxy.cfg', port)];
+      command = ['haproxy', '-db', '-f', file('haproxy.cfg')];
       break;
     case 'forwarder':
       command = [join(place.dir, 'forwarder'), String(port), String(originPort(place))];
       break;
     case 'sallyport':
     case 'sallyport-epoll':
-      command = [LAUNCHER, 'serve', '-c', fill(place, 'sallyport.toml', port)];
+      command = [LAUNCHER, 'serve', '-c', file('sallyport.toml')];
       if (name === 'sallyport-epoll') env['SALLYPORT_IO'] = 'epoll';
       break;
   }
   return { command, env };
 }
 
+/** What `{{ssl}}` stands for in the instances that speak TLS; nothing in the others. */
+const TLS_SETTINGS: Readonly<Record<string, string>> = {
+  'nginx.conf': ' ssl',
+  'haproxy.cfg': ' ssl crt tls-both.pem',
+  'sallyport.toml': '[tls]\ncert_path = "{{dir}}/tls-cert.pem"\nkey_path = "{{dir}}/tls-key.pem"\n',
+};
+
 /** Fills a template in; the path of the result, which is named by its port. */
-function fill(place: Workplace, template: string, port: number): string {
+function fill(place: Workplace, template: string, port: number, secure: boolean): string {
   const text = readFileSync(join(import.meta.dirname, 'peers', template), 'utf8')
+    .replaceAll('{{ssl}}', secure ? TLS_SETTINGS[template] : '')
+    .replaceAll('{{scheme}}', secure ? 'https' : 'http')
     .replaceAll('{{dir}}', place.dir)
     .replaceAll('{{port}}', String(port))
     .replaceAll('{{origin}}', String(originPort(place)));
@@ -129,8 +168,11 @@ function fill(place: Workplace, template: string, port: number): string {
  * Checks that a proxy does the work that it is measured for: Host preserved, the forwarding fields set, the
  * header rules applied, an unknown host and a closed path refused. The forwarder only has to forward.
  */
-export async function checkWork(name: SystemName, port: number): Promise<void> {
-  const echo = await request(port, 'bench.example.com', '/api/echo');
+export async function checkWork(place: Workplace, system: System): Promise<void> {
+  const { name, port, secure } = system;
+  const authority = secure ? readFileSync(certPathOf(place)) : null;
+  const ask = (host: string, path: string): Promise<Answer> => request(port, host, path, authority);
+  const echo = await ask('bench.example.com', '/api/echo');
   if (echo.status !== 200) throw new BenchError(`${name}: /api/echo is ${echo.status}`);
   if (name === 'forwarder') return;
   const head = echo.body.toLowerCase();
@@ -138,7 +180,7 @@ export async function checkWork(name: SystemName, port: number): Promise<void> {
     'get /api/echo http/1.1\r\n',
     '\r\nhost: bench.example.com\r\n',
     '\r\nx-forwarded-for: 127.0.0.1\r\n',
-    '\r\nx-forwarded-proto: http\r\n',
+    `\r\nx-forwarded-proto: ${secure ? 'https' : 'http'}\r\n`,
     '\r\nx-forwarded-host: bench.example.com\r\n',
     '\r\nx-real-ip: 127.0.0.1\r\n',
   ]) {
@@ -150,15 +192,15 @@ export async function checkWork(name: SystemName, port: number): Promise<void> {
   if (echo.fields['x-content-type-options'] !== 'nosniff') {
     throw new BenchError(`${name} did not add X-Content-Type-Options`);
   }
-  await expectStatus(name, port, 'other.example.org', '/', 421);
-  await expectStatus(name, port, 'bench.example.com', '/admin/', 403);
-  await expectStatus(name, port, 'bench.example.com', '/elsewhere', 301);
-}
-
-async function expectStatus(name: string, port: number, host: string, path: string, status: number) {
-  const answer = await request(port, host, path);
-  if (answer.status !== status) {
-    throw new BenchError(`${name}: ${host}${path} is ${answer.status}, not ${status}`);
+  const expected = [
+    { host: 'other.example.org', path: '/', status: 421 },
+    { host: 'bench.example.com', path: '/admin/', status: 403 },
+    { host: 'bench.example.com', path: '/elsewhere', status: 301 },
+  ];
+  for (const { host, path, status } of expected) {
+    const answer = await ask(host, path);
+    if (answer.status !== status)
+      throw new BenchError(`${name}: ${host}${path} is ${answer.status}, not ${status}`);
   }
 }
 
@@ -168,20 +210,23 @@ interface Answer {
   readonly body: string;
 }
 
-function request(port: number, host: string, path: string): Promise<Answer> {
+/** Over TLS where an authority is given: the certificate is verified by it, for bench.example.com. */
+function request(port: number, host: string, path: string, authority: Buffer | null): Promise<Answer> {
   const { promise, resolve, reject } = Promise.withResolvers<Answer>();
   const headers = { Host: host, 'X-Debug-Token': 'secret' };
-  const outgoing = get(
-    { port, host: '127.0.0.1', path, headers, agent: false, timeout: 5000 },
-    (response) => {
-      let body = '';
-      response.setEncoding('latin1');
-      response.on('data', (chunk: string) => {
-        body += chunk;
-      });
-      response.on('end', () => resolve({ status: response.statusCode ?? 0, fields: response.headers, body }));
-    },
-  );
+  const options = { port, host: '127.0.0.1', path, headers, agent: false, timeout: 5000 } as const;
+  const onResponse = (response: IncomingMessage): void => {
+    let body = '';
+    response.setEncoding('latin1');
+    response.on('data', (chunk: string) => {
+      body += chunk;
+    });
+    response.on('end', () => resolve({ status: response.statusCode ?? 0, fields: response.headers, body }));
+  };
+  const outgoing =
+    authority === null
+      ? get(options, onResponse)
+      : getSecurely({ ...options, ca: authority, servername: 'bench.example.com' }, onResponse);
   outgoing.on('timeout', () => outgoing.destroy(new BenchError(`no answer from port ${port} for ${path}`)));
   outgoing.on('error', (error) => reject(new BenchError(`port ${port}, ${host}${path}: ${error.message}`)));
   return promise;

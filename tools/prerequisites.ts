@@ -42,8 +42,9 @@ function missing(): (readonly [string, string])[] {
   const found = COMMANDS.filter(
     ([command]) => !folders.some((folder) => isExecutable(join(folder, command))),
   );
-  // A compiler without the C library's headers compiles nothing.
+  // A compiler without the C library's headers compiles nothing; the TLS load generator needs OpenSSL's.
   if (!existsSync('/usr/include/stdio.h')) found.push(['the headers of the C library', 'libc6-dev']);
+  if (!existsSync('/usr/include/openssl/ssl.h')) found.push(['the headers of OpenSSL', 'libssl-dev']);
   return found;
 }
 

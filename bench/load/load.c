@@ -14,8 +14,7 @@
  * Prints one line of JSON.
  */
 #include "../native/ring.h"
-
-#include <math.h>
+#include "../native/histogram.h"
 
 enum { CONNECT, RECEIVE, RECEIVE_HEAD, RECEIVE_BODY, SEND, CLOSE, CANCEL };
 enum { OPENING, FREE, WAITING, DRAINING, CLOSED };
@@ -55,33 +54,9 @@ static unsigned free_list[CONNECTIONS_MAX], free_count, waiting_count;
 static uint64_t *backlog;
 static unsigned backlog_head, backlog_tail;
 
-/* Latency histogram: 64 sub-buckets for each power of two of nanoseconds. */
-static unsigned long histogram[64 * 64];
-
 static void fail(const char *message) {
   fprintf(stderr, "load: %s\n", message);
   exit(1);
-}
-
-static unsigned bucket_of(uint64_t ns) {
-  if (ns < 64) return (unsigned)ns;
-  unsigned shift = 63u - (unsigned)__builtin_clzll(ns) - 6u;
-  return (shift + 1) * 64 + (unsigned)((ns >> shift) & 63u);
-}
-
-static double bucket_ns(unsigned bucket) {
-  if (bucket < 64) return bucket;
-  return ldexp(64 + bucket % 64 + 0.5, (int)(bucket / 64) - 1);
-}
-
-static double percentile_us(double fraction) {
-  unsigned long total = 0, seen = 0;
-  for (unsigned i = 0; i < 64 * 64; i++) total += histogram[i];
-  for (unsigned i = 0; i < 64 * 64; i++) {
-    seen += histogram[i];
-    if (seen > 0 && (double)seen >= fraction * (double)total) return bucket_ns(i) / 1000;
-  }
-  return 0;
 }
 
 /* user_data: generation (32 bits), index (24), operation (8). */
