@@ -1,9 +1,10 @@
 /**
- * A head that didn't come in one piece. It stays in the buffer in which it began, with what follows appended
- * while there is room, then moves once to a large buffer, which holds any head within the limits.
+ * A head that didn't come in one piece. It stays in the buffer in which it began, with what follows appended while
+ * there is room and the buffer is nobody else's (bytes behind the head may be a TLS record that is still to be
+ * opened); then it moves to a larger one. A large buffer holds any head within the limits.
  */
 
-import { type BufferId, type BufferPool, LARGE, NO_BUFFER } from '../io/buffer-pool.ts';
+import { type BufferId, type BufferPool, LARGE, MEDIUM, MEDIUM_BYTES, NO_BUFFER } from '../io/buffer-pool.ts';
 
 /** Whose positions move with the head: a parser. */
 export interface Rebased {
@@ -36,7 +37,8 @@ export class PartialHead {
 
   /** Appends what fits of `length` bytes at `offset`. Returns how many it took, or -1 when memory is exhausted. */
   append(offset: number, length: number, parser: Rebased): number {
-    if (this.end === this.limit && !this.grow(parser)) return -1;
+    const isShared = this.pool.referencesOf(this.buffer) > 1;
+    if ((isShared || this.end === this.limit) && !this.grow(parser)) return -1;
     const taken = Math.min(length, this.limit - this.end);
     this.pool.bytes.copyWithin(this.end, offset, offset + taken);
     this.end += taken;
@@ -45,20 +47,21 @@ export class PartialHead {
 
   private grow(parser: Rebased): boolean {
     const pool = this.pool;
-    const large = pool.acquire(LARGE);
-    if (large === NO_BUFFER) return false;
-    const to = pool.offsetOf(large);
-    if (this.end - this.start >= pool.sizeOf(large)) {
-      pool.release(large);
+    const length = this.end - this.start;
+    const larger = pool.acquire(length <= MEDIUM_BYTES >> 1 ? MEDIUM : LARGE);
+    if (larger === NO_BUFFER) return false;
+    const to = pool.offsetOf(larger);
+    if (length >= pool.sizeOf(larger)) {
+      pool.release(larger);
       return false;
     }
     pool.bytes.copyWithin(to, this.start, this.end);
     parser.rebase(to - this.start);
     pool.release(this.buffer);
-    this.buffer = large;
+    this.buffer = larger;
     this.end += to - this.start;
     this.start = to;
-    this.limit = to + pool.sizeOf(large);
+    this.limit = to + pool.sizeOf(larger);
     return true;
   }
 

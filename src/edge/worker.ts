@@ -10,13 +10,15 @@ import type { Config, ServerEntry } from '../config/model.ts';
 import { formatHttpDate } from '../http/dates.ts';
 import { faultOf } from '../http/fault.ts';
 import { F_DATE, F_SERVER, FIELDS_MAX, type FieldSection } from '../http/fields.ts';
-import { SCHEME_HTTP } from '../http/message.ts';
+import { SCHEME_HTTP, SCHEME_HTTPS } from '../http/message.ts';
 import type { HeadLimits } from '../http1/request-parser.ts';
 import type { Handle, ListenerHandler, Reactor } from '../io/reactor.ts';
 import { AccessRecord, type Log } from '../log/log.ts';
 import { errnoName } from '../sys/errno.ts';
 import type { SocketAddress } from '../sys/sockaddr.ts';
+import type { Handshake } from '../tls/handshake.ts';
 import { BackendServer } from './backend-server.ts';
+import { type BackendTls, type BackendTlsSet, contextOf, NO_BACKEND_TLS } from './backend-tls.ts';
 import { ClientAddress } from './client-address.ts';
 import type { EdgeContext, EdgeLimits } from './context.ts';
 import { Exchange } from './exchange.ts';
@@ -28,6 +30,8 @@ import { ClientEngine, ServerEngine } from './http1-engine.ts';
 import { ProxyResponder } from './proxy-responder.ts';
 import { ENTRIES_DEFAULT, RateLimiter } from './rate-limit.ts';
 import type { RouteAction } from './route.ts';
+import { type SecureConnections, TlsAcceptor, type TlsSessions } from './tls-acceptor.ts';
+import type { TlsSocket } from './tls-socket.ts';
 
 /** Objects of each kind that are kept for reuse; more go to the garbage collector. */
 const POOLED_MAX = 1024;
@@ -54,7 +58,9 @@ export interface EdgeCounters {
   acceptPauses: number;
 }
 
-export class EdgeWorker implements EdgeContext, ListenerHandler, TimerHandler, ServerRegistry {
+export class EdgeWorker
+  implements EdgeContext, ListenerHandler, TimerHandler, ServerRegistry, SecureConnections
+{
   readonly reactor: Reactor;
   readonly log: Log;
   readonly counters: EdgeCounters;
@@ -67,6 +73,9 @@ export class EdgeWorker implements EdgeContext, ListenerHandler, TimerHandler, S
   /** Those that answer every request in one way, and never by a route. */
   private readonly listenerActions: Map<Handle, RouteAction>;
   private readonly connections: Set<Http1Connection>;
+  /** Where the configuration has [tls]. */
+  private tls: TlsAcceptor | null;
+  private readonly secureListeners: Set<Handle>;
   private readonly servers: Map<string, { server: BackendServer; users: number }>;
   private readonly rateLimiter: RateLimiter;
   private readonly constants: ConstantBytes;
@@ -95,6 +104,8 @@ export class EdgeWorker implements EdgeContext, ListenerHandler, TimerHandler, S
     this.unixListeners = new Set();
     this.listenerActions = new Map();
     this.connections = new Set();
+    this.tls = null;
+    this.secureListeners = new Set();
     this.servers = new Map();
     this.rateLimiter = new RateLimiter(ENTRIES_DEFAULT, randomBytes(4).readInt32LE(0));
     this.constants = new ConstantBytes(reactor.pool);
@@ -122,9 +133,19 @@ export class EdgeWorker implements EdgeContext, ListenerHandler, TimerHandler, S
 
   // ---- Configuration ----------------------------------------------------------------------------------
 
-  /** Puts a configuration in force for all requests to come. Throws an Error with the reason; then the old one stays. */
-  configure(config: Config, resolved: ResolvedServers): void {
-    const next = new Generation(this, config, resolved, this, this.rateLimiter);
+  /**
+   * Puts a configuration in force for all requests to come, and `sessions` for all connections. Throws an Error with
+   * the reason; then the old one stays.
+   */
+  configure(
+    config: Config,
+    resolved: ResolvedServers,
+    sessions: TlsSessions | null = null,
+    backendTls: BackendTlsSet = NO_BACKEND_TLS,
+  ): void {
+    const next = new Generation(this, config, resolved, this, this.rateLimiter, backendTls);
+    if (sessions !== null && this.tls === null) this.tls = new TlsAcceptor(this, sessions);
+    else if (sessions !== null) this.tls?.replace(sessions);
     const before = this.generation;
     this.generation = next;
     next.takeEffect();
@@ -138,7 +159,7 @@ export class EdgeWorker implements EdgeContext, ListenerHandler, TimerHandler, S
   }
 
   get openConnections(): number {
-    return this.connections.size;
+    return this.connections.size + (this.tls === null ? 0 : this.tls.size);
   }
 
   get config(): Config {
@@ -168,21 +189,23 @@ export class EdgeWorker implements EdgeContext, ListenerHandler, TimerHandler, S
     if (--generation.users === 0) generation.close();
   }
 
-  use(entry: ServerEntry, addresses: readonly SocketAddress[]): BackendServer {
-    const known = this.servers.get(entry.url);
+  use(entry: ServerEntry, addresses: readonly SocketAddress[], tls: BackendTls | null): BackendServer {
+    const key = tls === null ? entry.url : `${entry.url} ${tls.identity}`;
+    const known = this.servers.get(key);
     if (known !== undefined) {
       known.users++;
       return known.server;
     }
-    const server = new BackendServer(this, entry.url, addresses);
-    this.servers.set(entry.url, { server, users: 1 });
+    const context = tls === null ? null : contextOf(entry.url, tls);
+    const server = new BackendServer(this, entry.url, addresses, key, context);
+    this.servers.set(key, { server, users: 1 });
     return server;
   }
 
   leave(server: BackendServer): void {
-    const known = this.servers.get(server.url);
+    const known = this.servers.get(server.key);
     if (known === undefined || known.server !== server || --known.users > 0) return;
-    this.servers.delete(server.url);
+    this.servers.delete(server.key);
     server.retire();
   }
 
@@ -199,6 +222,7 @@ export class EdgeWorker implements EdgeContext, ListenerHandler, TimerHandler, S
     this.listeners.push(listener);
     if (address.family === 'unix') this.unixListeners.add(listener);
     if (action !== null) this.listenerActions.set(listener, action);
+    else if (this.tls !== null) this.secureListeners.add(listener);
     return this.reactor.localAddress(listener);
   }
 
@@ -207,19 +231,39 @@ export class EdgeWorker implements EdgeContext, ListenerHandler, TimerHandler, S
     // Reset before it was looked at: its request could still be read, but whose it is could not be told.
     if (address.family === 'unix' && !this.unixListeners.has(listener)) return;
     const client = ClientAddress.of(address);
-    const action = this.listenerActions.get(listener) ?? null;
-    const connection = new Http1Connection(this, this.reactor, handle, client, SCHEME_HTTP, action);
-    this.reactor.adopt(handle, connection);
-    this.connections.add(connection);
     this.counters.connections++;
-    connection.start();
+    if (this.tls !== null && this.secureListeners.has(listener)) {
+      this.tls.accept(handle, client, this.limits.clientHeaderTimeoutMs);
+    } else {
+      const action = this.listenerActions.get(listener) ?? null;
+      const connection = new Http1Connection(this, this.reactor, handle, client, SCHEME_HTTP, action);
+      this.reactor.adopt(handle, connection);
+      this.connections.add(connection);
+      connection.start();
+    }
     this.regulateAccept();
+  }
+
+  onSecured(socket: TlsSocket, _handshake: Handshake, client: ClientAddress): void {
+    const connection = new Http1Connection(this, socket, socket.handle, client, SCHEME_HTTPS, null);
+    socket.adopt(socket.handle, connection);
+    this.connections.add(connection);
+    connection.start();
+    if (this.isDraining) connection.shutdown();
+  }
+
+  onHandshakeFailed(client: ClientAddress, reason: string): void {
+    this.log.info(`TLS handshake failed: ${reason}`, { client: client.text });
+  }
+
+  onHandshakeGone(): void {
+    this.onConnectionGone();
   }
 
   onAcceptError(_listener: Handle, errno: number): void {
     if (!this.acceptPaused) {
       this.counters.acceptPauses++;
-      this.log.error(`accepting is paused: ${errnoName(errno)}`, { open_connections: this.connections.size });
+      this.log.error(`accepting is paused: ${errnoName(errno)}`, { open_connections: this.openConnections });
     }
     this.acceptPaused = true;
     this.reactor.timers.arm(this.acceptTimer, this.reactor.nowMs + ACCEPT_RETRY_MS);
@@ -229,7 +273,7 @@ export class EdgeWorker implements EdgeContext, ListenerHandler, TimerHandler, S
   private regulateAccept(): void {
     if (this.generation === null || this.isDraining) return;
     const limit = this.generation.config.security.maxConcurrentConnections;
-    const full = limit > 0 && this.connections.size >= limit;
+    const full = limit > 0 && this.openConnections >= limit;
     if (full && !this.acceptPaused) {
       this.acceptPaused = true;
       this.counters.acceptPauses++;
@@ -242,12 +286,16 @@ export class EdgeWorker implements EdgeContext, ListenerHandler, TimerHandler, S
 
   private resumeAccept(): void {
     this.acceptPaused = false;
-    this.log.info('accepting again', { open_connections: this.connections.size });
+    this.log.info('accepting again', { open_connections: this.openConnections });
     for (const listener of this.listeners) this.reactor.acceptResume(listener);
   }
 
   onConnectionClosed(connection: Http1Connection): void {
     this.connections.delete(connection);
+    this.onConnectionGone();
+  }
+
+  private onConnectionGone(): void {
     if (this.acceptPaused) this.regulateAccept();
     if (this.isDraining) this.checkStopped();
   }
@@ -257,9 +305,10 @@ export class EdgeWorker implements EdgeContext, ListenerHandler, TimerHandler, S
       this.regulateAccept();
       return;
     }
-    if (this.connections.size > 0)
-      this.log.warn('shutdown_timeout_secs is over', { cut: this.connections.size });
+    if (this.openConnections > 0)
+      this.log.warn('shutdown_timeout_secs is over', { cut: this.openConnections });
     for (const connection of [...this.connections]) connection.abort();
+    this.tls?.abort();
     this.checkStopped();
   }
 
@@ -278,12 +327,14 @@ export class EdgeWorker implements EdgeContext, ListenerHandler, TimerHandler, S
   }
 
   private checkStopped(): void {
-    if (this.connections.size > 0 || this.onStopped === null) return;
+    if (this.openConnections > 0 || this.onStopped === null) return;
     const stopped = this.onStopped;
     this.onStopped = null;
     this.reactor.timers.disarm(this.shutdownTimer);
     if (this.generation !== null) this.leaveGeneration(this.generation);
     this.generation = null;
+    this.tls?.close();
+    this.tls = null;
     this.constants.release();
     stopped();
   }

@@ -19,9 +19,9 @@ export const MEDIUM = 1;
 export const LARGE = 2;
 export type SizeClass = typeof SMALL | typeof MEDIUM | typeof LARGE;
 
-/** Bytes of one buffer of each class. A medium one holds any head of the default limit and any TLS record's plaintext. */
+/** Bytes of one buffer of each class. A medium one holds any head of the default limit and any TLS record. */
 export const SMALL_BYTES = 4096;
-export const MEDIUM_BYTES = 16384;
+export const MEDIUM_BYTES = 20480;
 export const LARGE_BYTES = 262144;
 
 /** How many buffers of each class an arena has. */
@@ -31,7 +31,7 @@ export interface PoolShape {
   readonly large: number;
 }
 
-/** 32 + 128 + 512 MiB of address space; resident only as far as it was ever used at once. */
+/** 32 + 160 + 512 MiB of address space; resident only as far as it was ever used at once. */
 export const DEFAULT_SHAPE: PoolShape = { small: 8192, medium: 8192, large: 2048 };
 
 /** Bytes that an arena of this shape needs. */

@@ -1,0 +1,90 @@
+/** Accepted connections on their way through the TLS handshake, and what they become after it. */
+
+import type { Handle, Reactor } from '../io/reactor.ts';
+import { Handshake } from '../tls/handshake.ts';
+import type { ClientAddress } from './client-address.ts';
+import { type TlsOwner, TlsSocket } from './tls-socket.ts';
+
+/** Certificates and all else that the configuration in force says of TLS; `newSession` gives an SSL in accept state, 0 where memory is exhausted. */
+export interface TlsSessions {
+  newSession(): number;
+  /** No new session is asked for; those under way go on. */
+  free(): void;
+}
+
+/** The worker, as it is seen from here. */
+export interface SecureConnections {
+  readonly reactor: Reactor;
+  /** The connection is secured; `socket` is its port and must be given a handler. */
+  onSecured(socket: TlsSocket, handshake: Handshake, client: ClientAddress): void;
+  onHandshakeFailed(client: ClientAddress, reason: string): void;
+  /** One connection less is in its handshake. */
+  onHandshakeGone(): void;
+}
+
+export class TlsAcceptor implements TlsOwner {
+  /** Of the configuration in force. */
+  private sessions: TlsSessions;
+  private readonly worker: SecureConnections;
+  private readonly shaking: Map<TlsSocket, ClientAddress>;
+
+  constructor(worker: SecureConnections, sessions: TlsSessions) {
+    this.worker = worker;
+    this.sessions = sessions;
+    this.shaking = new Map();
+  }
+
+  /** Connections in their handshake. */
+  get size(): number {
+    return this.shaking.size;
+  }
+
+  /** New connections use these from now on. */
+  replace(sessions: TlsSessions): void {
+    if (sessions === this.sessions) return;
+    this.sessions.free();
+    this.sessions = sessions;
+  }
+
+  /** Begins the handshake of an accepted socket. Without memory the socket stays without a handler: the reactor closes it. */
+  accept(handle: Handle, client: ClientAddress, handshakeMs: number): void {
+    const ssl = this.sessions.newSession();
+    if (ssl === 0) return;
+    let handshake: Handshake;
+    try {
+      handshake = new Handshake(ssl, true);
+    } catch {
+      return;
+    }
+    const socket = new TlsSocket(this.worker.reactor, handle, handshake, true, this);
+    this.shaking.set(socket, client);
+    socket.accept(handshakeMs);
+  }
+
+  onTlsOpen(socket: TlsSocket, handshake: Handshake): void {
+    const client = this.shaking.get(socket);
+    this.shaking.delete(socket);
+    if (client === undefined) return;
+    this.worker.onSecured(socket, handshake, client);
+    this.worker.onHandshakeGone();
+  }
+
+  onTlsFailed(socket: TlsSocket, reason: string): void {
+    const client = this.shaking.get(socket);
+    if (client !== undefined) this.worker.onHandshakeFailed(client, reason);
+  }
+
+  onTlsClosed(socket: TlsSocket): void {
+    if (this.shaking.delete(socket)) this.worker.onHandshakeGone();
+  }
+
+  /** The edge's patience is over. */
+  abort(): void {
+    for (const socket of [...this.shaking.keys()]) socket.abandon();
+  }
+
+  close(): void {
+    this.abort();
+    this.sessions.free();
+  }
+}

@@ -1,0 +1,816 @@
+/**
+ * One TLS connection between the reactor and whoever speaks over it (an HTTP connection, a backend's): to the reactor
+ * it is a socket's handler, to its own handler it offers the reactor's methods on that socket. Handshake first, then
+ * records opened where they were received and sealed into the buffers that are sent. An idle one holds no buffer
+ * and nothing of OpenSSL's.
+ *
+ * States: HANDSHAKE → OPEN → CLOSING (our last alert leaves; the peer's rest is discarded for a while) → CLOSED.
+ */
+
+import { Timer, type TimerHandler } from '../base/timer-wheel.ts';
+import {
+  type BufferId,
+  LARGE,
+  MEDIUM,
+  MEDIUM_BYTES,
+  NO_BUFFER,
+  SMALL,
+  SMALL_BYTES,
+} from '../io/buffer-pool.ts';
+import type { FileHandle, Handle, Reactor, SocketHandler } from '../io/reactor.ts';
+import { ECONNABORTED, ECONNRESET, EPROTO } from '../sys/errno.ts';
+import type { SocketAddress } from '../sys/sockaddr.ts';
+import {
+  ALERT_CLOSE_NOTIFY,
+  ALERT_DECODE_ERROR,
+  ALERT_LEVEL_FATAL,
+  ALERT_LEVEL_WARNING,
+  ALERT_NO_RENEGOTIATION,
+  ALERT_RECORD_OVERFLOW,
+  ALERT_UNEXPECTED_MESSAGE,
+  ALERT_USER_CANCELED,
+  alertName,
+} from '../tls/alert.ts';
+import { H_COMPLETE, H_CONTINUES, H_PLAIN_HTTP, type Handshake } from '../tls/handshake.ts';
+import {
+  M_CONTINUES,
+  M_KEY_UPDATE,
+  M_KEY_UPDATE_REQUESTED,
+  M_RENEGOTIATION,
+  M_TICKET,
+  PostHandshake,
+} from '../tls/post-handshake.ts';
+import {
+  CIPHERTEXT_MAX,
+  HEADER_BYTES,
+  KEY_RECORDS_MAX,
+  opened,
+  RECORD_ALERT,
+  RECORD_APPLICATION_DATA,
+  RECORD_HANDSHAKE,
+  type RecordLayer,
+} from '../tls/record-layer.ts';
+import { TLS13 } from '../tls/suites.ts';
+import type { SocketPort } from './stream.ts';
+import { FILE_END_TAG, FILE_PART_TAG, type Sealer, TlsQueue } from './tls-queue.ts';
+
+const T_HANDSHAKE = 0;
+const T_OPEN = 1;
+const T_CLOSING = 2;
+const T_CLOSED = 3;
+
+/** Tag of the segment after which the socket is closed. */
+const LAST_TAG = 0x10002;
+
+/** After a fatal alert the peer's rest is discarded this long, so that no reset overtakes the alert. */
+const LINGER_MS = 1000;
+const LINGER_BYTES_MAX = 262144;
+/** When no buffer was free, sealing is tried again this soon. */
+const RETRY_MS = 10;
+/** Records without content in a row, and control messages without content between them, that a peer may send. */
+const EMPTY_RECORDS_MAX = 32;
+const CONTROL_MESSAGES_MAX = 32;
+/** A KeyUpdate's record at most: message (5), type (1), header and tag. */
+const KEY_UPDATE_RECORD_BYTES = 27;
+const KEY_UPDATE = 24;
+
+const PLAIN_HTTP_BODY = 'This port speaks TLS: use https:// instead of http://.\n';
+const PLAIN_HTTP_ANSWER = `HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: ${PLAIN_HTTP_BODY.length}\r\nConnection: close\r\n\r\n${PLAIN_HTTP_BODY}`;
+
+/** Who made the socket. Called from `turn()` only. */
+export interface TlsOwner {
+  /** The handshake is complete; its `handshake` is still there to be asked. `adopt` must be called before this returns. */
+  onTlsOpen(socket: TlsSocket, handshake: Handshake): void;
+  /** The handshake failed; `reason` is in OpenSSL's words. The socket closes by itself. */
+  onTlsFailed(socket: TlsSocket, reason: string): void;
+  /** The socket is gone, before it had a handler. */
+  onTlsClosed(socket: TlsSocket): void;
+}
+
+export class TlsSocket implements SocketPort, SocketHandler, TimerHandler, Sealer {
+  readonly reactor: Reactor;
+  handle: Handle;
+  private readonly owner: TlsOwner;
+  private readonly isServer: boolean;
+  private state: number;
+  private handler: SocketHandler | null;
+  private handshake: Handshake | null;
+  private layer: RecordLayer | null;
+  private post: PostHandshake | null;
+  private queue: TlsQueue | null;
+  private timer: Timer | null;
+  /** The record that is not whole yet: its buffer, first byte, and end of what came. */
+  private partial: BufferId;
+  private partialStart: number;
+  private partialEnd: number;
+  /** The reactor receives into medium buffers; a large piece was asked for and has not brought content yet. */
+  private receivesStream: boolean;
+  private awaitsOnce: boolean;
+  /** Content was handed on. Between looks. */
+  private delivered: boolean;
+  private peerEnded: boolean;
+  private notified: boolean;
+  private endAsked: boolean;
+  private lingers: boolean;
+  /** The peer asked for new keys: the next record is preceded by a KeyUpdate. */
+  private updateDue: boolean;
+  private emptyRecords: number;
+  private controls: number;
+  private discardedBytes: number;
+  /** Files whose last bytes are under way: tag and length, in order. */
+  private filesUnderWay: number[];
+  /** Files that ended badly: tag and result, told at the next chance. */
+  private filesFailed: number[];
+  /** Why the handshake failed or the peer's records were refused; for logs. */
+  reason: string;
+
+  /**
+   * An accepted socket (`isServer`), or one that `connect` is to open. `handshakeMs` bounds an accepted socket's
+   * handshake; bounding a connection's time is the caller's.
+   */
+  constructor(reactor: Reactor, handle: Handle, handshake: Handshake, isServer: boolean, owner: TlsOwner) {
+    this.reactor = reactor;
+    this.handle = handle;
+    this.owner = owner;
+    this.isServer = isServer;
+    this.state = T_HANDSHAKE;
+    this.handler = null;
+    this.handshake = handshake;
+    this.layer = null;
+    this.post = null;
+    this.queue = null;
+    this.timer = null;
+    this.partial = NO_BUFFER;
+    this.partialStart = 0;
+    this.partialEnd = 0;
+    this.receivesStream = false;
+    this.awaitsOnce = false;
+    this.delivered = false;
+    this.peerEnded = false;
+    this.notified = false;
+    this.endAsked = false;
+    this.lingers = false;
+    this.updateDue = false;
+    this.emptyRecords = 0;
+    this.controls = 0;
+    this.discardedBytes = 0;
+    this.filesUnderWay = NO_FILES;
+    this.filesFailed = NO_FILES;
+    this.reason = '';
+  }
+
+  /** An accepted socket: reads the client's first message. */
+  accept(handshakeMs: number): void {
+    this.reactor.adopt(this.handle, this);
+    this.armTimer(handshakeMs);
+    this.receivesStream = true;
+    this.reactor.receiveStart(this.handle);
+  }
+
+  /** Connects; the handler's `onConnect` comes when the handshake is over. A Handle or -errno. */
+  connect(address: SocketAddress, handler: SocketHandler): Handle {
+    this.handler = handler;
+    this.handle = this.reactor.connect(address, this);
+    if (this.handle < 0) this.dispose();
+    return this.handle;
+  }
+
+  /** Closes a socket that has no handler yet. */
+  abandon(): void {
+    this.finish(true);
+  }
+
+  private armTimer(delayMs: number): void {
+    if (this.timer === null) this.timer = new Timer(this, 0);
+    this.reactor.timers.arm(this.timer, this.reactor.nowMs + delayMs);
+  }
+
+  private disarmTimer(): void {
+    if (this.timer !== null) this.reactor.timers.disarm(this.timer);
+    this.timer = null;
+  }
+
+  onTimer(): void {
+    this.timer = null;
+    switch (this.state) {
+      case T_HANDSHAKE:
+        this.failHandshake('the handshake took too long');
+        return;
+      case T_OPEN:
+        this.tellFailedFiles();
+        this.queue?.pump();
+        return;
+      case T_CLOSING:
+        this.finish(false);
+        return;
+      default:
+    }
+  }
+
+  // ---- The reactor's events: connecting and closing -----------------------------------------------------
+
+  onConnect(_handle: Handle, errno: number): void {
+    if (errno < 0) {
+      this.state = T_CLOSED;
+      this.dispose();
+      this.handler?.onConnect(this.handle, errno);
+      return;
+    }
+    if (this.state !== T_HANDSHAKE || this.handshake === null) return;
+    this.handshake.start();
+    this.receivesStream = true;
+    this.reactor.receiveStart(this.handle);
+    this.sendHandshakeOutput(this.handshake);
+  }
+
+  onClose(): void {
+    this.state = T_CLOSED;
+    this.dispose();
+    if (this.handler === null) this.owner.onTlsClosed(this);
+    else this.handler.onClose(this.handle);
+  }
+
+  /** Gives everything back but the socket itself. */
+  private dispose(): void {
+    this.disarmTimer();
+    this.handshake?.free();
+    this.handshake = null;
+    this.layer?.free();
+    this.layer = null;
+    this.queue?.clear(null);
+    this.queue = null;
+    this.dropPartial();
+  }
+
+  /** Closes the socket now. */
+  private finish(abortive: boolean): void {
+    if (this.state === T_CLOSED) return;
+    this.state = T_CLOSED;
+    this.dispose();
+    this.reactor.close(this.handle, abortive);
+  }
+
+  // ---- Receiving ----------------------------------------------------------------------------------------
+
+  onReceive(_handle: Handle, buffer: BufferId, offset: number, length: number): void {
+    const wasAwaited = this.awaitsOnce;
+    this.awaitsOnce = false;
+    this.delivered = false;
+    const end = offset + length;
+    let at = offset;
+    if (this.state === T_HANDSHAKE) at = this.shake(at, end);
+    if (this.state === T_OPEN && !this.peerEnded) this.openRecords(buffer, at, end);
+    else if (this.state === T_CLOSING) this.discard(length);
+    this.reactor.pool.release(buffer);
+    // Part of a record only, or nothing of interest: the handler still waits for what it asked.
+    if (wasAwaited && !this.delivered && !this.awaitsOnce) this.receiveOnce();
+  }
+
+  onReceiveEnd(_handle: Handle, errno: number): void {
+    this.receivesStream = false;
+    this.awaitsOnce = false;
+    if (this.state === T_HANDSHAKE) {
+      this.failHandshake(errno < 0 ? 'the connection broke' : 'the peer left');
+      return;
+    }
+    if (this.state === T_CLOSING) {
+      this.peerEnded = true;
+      if (!this.hasUnsent) this.finish(false);
+      return;
+    }
+    if (this.peerEnded || this.state !== T_OPEN) return;
+    this.peerEnded = true;
+    // The end of the stream without a close_notify may be anybody's doing (RFC 8446 §6.1).
+    this.handler?.onReceiveEnd(this.handle, errno < 0 ? errno : -ECONNABORTED);
+  }
+
+  private discard(length: number): void {
+    this.discardedBytes += length;
+    if (this.discardedBytes > LINGER_BYTES_MAX) this.finish(false);
+  }
+
+  /** Feeds the handshake. Returns the offset of the first byte that is not its own. */
+  private shake(offset: number, end: number): number {
+    const { pool } = this.reactor;
+    let at = offset;
+    while (at < end && this.state === T_HANDSHAKE && this.handshake !== null) {
+      at = this.handshake.feed(pool.bytes, pool.address, at, end);
+      this.sendHandshakeOutput(this.handshake);
+    }
+    return at;
+  }
+
+  private sendHandshakeOutput(handshake: Handshake): void {
+    const { pool } = this.reactor;
+    const length = handshake.outputBytes;
+    let failed = '';
+    if (length > 0) {
+      const id = pool.acquire(length <= SMALL_BYTES ? SMALL : length <= MEDIUM_BYTES ? MEDIUM : LARGE);
+      if (id === NO_BUFFER || length > pool.sizeOf(id)) {
+        failed = 'out of memory';
+        if (id !== NO_BUFFER) pool.release(id);
+      } else {
+        const at = pool.offsetOf(id);
+        const taken = handshake.takeOutput(pool.bytes, pool.address, at, pool.sizeOf(id));
+        const isLast = handshake.state !== H_CONTINUES && handshake.state !== H_COMPLETE;
+        this.reactor.send(this.handle, id, at, taken, isLast ? LAST_TAG : 0);
+        if (isLast) this.notified = true;
+      }
+    }
+    if (failed !== '') this.failHandshake(failed);
+    else if (handshake.state === H_COMPLETE) this.open(handshake);
+    else if (handshake.state === H_PLAIN_HTTP) this.refusePlainHttp();
+    else if (handshake.state !== H_CONTINUES) this.failHandshake(handshake.reason);
+  }
+
+  private open(handshake: Handshake): void {
+    this.layer = handshake.takeRecordLayer();
+    if (this.layer === null) {
+      this.failHandshake('a cipher suite that the record layer does not know');
+      return;
+    }
+    this.disarmTimer();
+    this.state = T_OPEN;
+    this.owner.onTlsOpen(this, handshake);
+    // Tickets follow the handshake in TLS 1.3; only OpenSSL can make sessions of them.
+    if (this.isServer || this.layer === null || this.layer.suite.version !== TLS13) {
+      handshake.free();
+      this.handshake = null;
+    }
+    if (!this.isServer && this.state === T_OPEN) this.handler?.onConnect(this.handle, 0);
+  }
+
+  private failHandshake(reason: string): void {
+    if (this.state !== T_HANDSHAKE) return;
+    this.reason = reason;
+    const isConnecting = this.handler !== null;
+    this.owner.onTlsFailed(this, reason);
+    if (this.notified) this.linger();
+    else this.finish(false);
+    if (isConnecting) this.handler?.onConnect(this.handle, -EPROTO);
+  }
+
+  private refusePlainHttp(): void {
+    const { pool } = this.reactor;
+    const id = pool.acquire(SMALL);
+    if (id !== NO_BUFFER) {
+      const at = pool.offsetOf(id);
+      pool.text.latin1Write(PLAIN_HTTP_ANSWER, at, PLAIN_HTTP_ANSWER.length);
+      this.reactor.send(this.handle, id, at, PLAIN_HTTP_ANSWER.length, LAST_TAG);
+      this.notified = true;
+    }
+    this.failHandshake('plain HTTP on a TLS port');
+  }
+
+  /** The last that we had to say is on its way: reads and discards until the peer ends, too. */
+  private linger(): void {
+    this.state = T_CLOSING;
+    this.lingers = true;
+    this.handshake?.free();
+    this.handshake = null;
+    this.dropPartial();
+    this.armTimer(LINGER_MS);
+    this.reactor.shutdownSend(this.handle);
+    this.reactor.receiveStart(this.handle);
+  }
+
+  // ---- Records ------------------------------------------------------------------------------------------
+
+  /** Opens all records that are whole in `buffer` from `offset` to `end`, and keeps the beginning of one that is not. */
+  private openRecords(buffer: BufferId, offset: number, end: number): void {
+    const { bytes } = this.reactor.pool;
+    let at = offset;
+    if (this.partial !== NO_BUFFER) at = this.extendPartial(at, end);
+    while (end - at >= HEADER_BYTES && this.isReading) {
+      const recordBytes = HEADER_BYTES + ((bytes[at + 3] << 8) | bytes[at + 4]);
+      if (recordBytes > HEADER_BYTES + CIPHERTEXT_MAX) {
+        this.fail(ALERT_RECORD_OVERFLOW);
+        return;
+      }
+      if (end - at < recordBytes) break;
+      this.openRecord(buffer, at, recordBytes);
+      at += recordBytes;
+    }
+    if (at < end && this.isReading) this.keepPartial(at, end);
+  }
+
+  private get isReading(): boolean {
+    return this.state === T_OPEN && !this.peerEnded;
+  }
+
+  private keepPartial(offset: number, end: number): void {
+    const { pool } = this.reactor;
+    const { bytes } = pool;
+    const isLong =
+      end - offset >= HEADER_BYTES &&
+      ((bytes[offset + 3] << 8) | bytes[offset + 4]) > SMALL_BYTES - HEADER_BYTES;
+    const id = pool.acquire(isLong ? MEDIUM : SMALL);
+    if (id === NO_BUFFER) {
+      this.outOfMemory();
+      return;
+    }
+    this.partial = id;
+    this.partialStart = pool.offsetOf(id);
+    this.partialEnd = this.partialStart + end - offset;
+    bytes.copyWithin(this.partialStart, offset, end);
+  }
+
+  /** Completes the record that began before. Returns the offset of the first byte that is not its own. */
+  private extendPartial(offset: number, end: number): number {
+    const { bytes } = this.reactor.pool;
+    let at = this.appendPartial(HEADER_BYTES, offset, end);
+    if (this.partialEnd - this.partialStart < HEADER_BYTES) return at;
+    const start = this.partialStart;
+    const recordBytes = HEADER_BYTES + ((bytes[start + 3] << 8) | bytes[start + 4]);
+    if (recordBytes > HEADER_BYTES + CIPHERTEXT_MAX) {
+      this.fail(ALERT_RECORD_OVERFLOW);
+      return end;
+    }
+    if (recordBytes > this.reactor.pool.sizeOf(this.partial) && !this.growPartial()) return end;
+    at = this.appendPartial(recordBytes, at, end);
+    if (this.partialEnd - this.partialStart < recordBytes) return at;
+    const buffer = this.partial;
+    this.partial = NO_BUFFER;
+    this.openRecord(buffer, this.partialStart, recordBytes);
+    this.reactor.pool.release(buffer);
+    return at;
+  }
+
+  /** Appends until the partial record has `goal` bytes. Returns the offset after what was taken. */
+  private appendPartial(goal: number, offset: number, end: number): number {
+    const missing = goal - (this.partialEnd - this.partialStart);
+    const taken = Math.max(0, Math.min(missing, end - offset));
+    this.reactor.pool.bytes.copyWithin(this.partialEnd, offset, offset + taken);
+    this.partialEnd += taken;
+    return offset + taken;
+  }
+
+  private growPartial(): boolean {
+    const { pool } = this.reactor;
+    const id = pool.acquire(MEDIUM);
+    if (id === NO_BUFFER) {
+      this.outOfMemory();
+      return false;
+    }
+    const length = this.partialEnd - this.partialStart;
+    const to = pool.offsetOf(id);
+    pool.bytes.copyWithin(to, this.partialStart, this.partialEnd);
+    pool.release(this.partial);
+    this.partial = id;
+    this.partialStart = to;
+    this.partialEnd = to + length;
+    return true;
+  }
+
+  private dropPartial(): void {
+    if (this.partial !== NO_BUFFER) this.reactor.pool.release(this.partial);
+    this.partial = NO_BUFFER;
+  }
+
+  /** Opens one record in place and acts on its content. */
+  private openRecord(buffer: BufferId, offset: number, recordBytes: number): void {
+    const { layer, handshake } = this;
+    const { pool } = this.reactor;
+    if (layer === null) return;
+    if (handshake !== null) handshake.offerRecord(pool.address + offset, recordBytes);
+    const type = layer.open(pool.bytes, pool.address, offset, recordBytes);
+    if (handshake !== null && type !== RECORD_HANDSHAKE) this.endTickets(handshake);
+    if (type === RECORD_APPLICATION_DATA) this.deliver(buffer, opened.offset, opened.length);
+    else if (type < 0) this.fail(-type);
+    else if (type === RECORD_ALERT) this.readAlert(opened.offset, opened.length);
+    else if (type === RECORD_HANDSHAKE) this.readHandshakeMessages(opened.offset, opened.length);
+    else this.fail(ALERT_UNEXPECTED_MESSAGE);
+  }
+
+  private endTickets(handshake: Handshake): void {
+    handshake.free();
+    this.handshake = null;
+  }
+
+  private deliver(buffer: BufferId, offset: number, length: number): void {
+    if (length === 0) {
+      if (++this.emptyRecords > EMPTY_RECORDS_MAX) this.fail(ALERT_UNEXPECTED_MESSAGE);
+      return;
+    }
+    if (this.post !== null && !this.post.isBetween) {
+      this.fail(ALERT_UNEXPECTED_MESSAGE);
+      return;
+    }
+    this.emptyRecords = 0;
+    this.controls = 0;
+    this.delivered = true;
+    this.reactor.pool.retain(buffer);
+    if (this.handler === null) this.reactor.pool.release(buffer);
+    else this.handler.onReceive(this.handle, buffer, offset, length);
+  }
+
+  private readAlert(offset: number, length: number): void {
+    if (length !== 2) {
+      this.fail(ALERT_DECODE_ERROR);
+      return;
+    }
+    const code = this.reactor.pool.bytes[offset + 1];
+    if (code === ALERT_USER_CANCELED) {
+      if (++this.controls > CONTROL_MESSAGES_MAX) this.fail(ALERT_UNEXPECTED_MESSAGE);
+      return;
+    }
+    // All others but close_notify are fatal, whatever level they bear (RFC 8446 §6.2).
+    if (code !== ALERT_CLOSE_NOTIFY) this.reason = `alert from the peer: ${alertName(code)}`;
+    this.endReceiving();
+    this.handler?.onReceiveEnd(this.handle, code === ALERT_CLOSE_NOTIFY ? 0 : -ECONNRESET);
+  }
+
+  /** Messages after the handshake: KeyUpdate, tickets, attempts to renegotiate. */
+  private readHandshakeMessages(offset: number, length: number): void {
+    const { layer, reactor } = this;
+    if (layer === null) return;
+    if (this.post === null) this.post = new PostHandshake(layer.suite.version, this.isServer);
+    const { post } = this;
+    post.begin(offset, length);
+    while (this.layer === layer) {
+      const message = post.next(reactor.pool.bytes);
+      if (message === M_CONTINUES) break;
+      if (++this.controls > CONTROL_MESSAGES_MAX || message < 0) {
+        this.fail(message < 0 ? -message : ALERT_UNEXPECTED_MESSAGE);
+        return;
+      }
+      if (message === M_RENEGOTIATION) {
+        this.fail(ALERT_NO_RENEGOTIATION);
+        return;
+      }
+      if (message === M_TICKET) {
+        this.handshake?.readTickets();
+      } else if (message === M_KEY_UPDATE || message === M_KEY_UPDATE_REQUESTED) {
+        layer.updateReadKey();
+        if (message === M_KEY_UPDATE_REQUESTED) this.updateDue = true;
+        if (this.handshake !== null) this.endTickets(this.handshake);
+      }
+    }
+    if (post.isBetween) this.post = null;
+  }
+
+  /** The peer has broken the protocol: it is told, and our handler learns of a broken connection. */
+  private fail(alert: number): void {
+    if (!this.isReading) return;
+    this.reason = `TLS: ${alertName(alert)}`;
+    this.endReceiving();
+    this.sendAlert(ALERT_LEVEL_FATAL, alert, LAST_TAG);
+    this.handler?.onReceiveEnd(this.handle, -EPROTO);
+  }
+
+  /** Nothing that still comes counts. */
+  private endReceiving(): void {
+    this.peerEnded = true;
+    this.receivesStream = false;
+    this.reactor.receiveStop(this.handle);
+    this.dropPartial();
+  }
+
+  private outOfMemory(): void {
+    this.reason = 'out of memory for a TLS record';
+    this.endReceiving();
+    this.handler?.onReceiveEnd(this.handle, -ECONNRESET);
+  }
+
+  // ---- SocketPort: receiving ------------------------------------------------------------------------------
+
+  adopt(_handle: Handle, handler: SocketHandler): void {
+    this.handler = handler;
+  }
+
+  receiveStart(): void {
+    this.awaitsOnce = false;
+    if (this.receivesStream || this.peerEnded || this.state !== T_OPEN) return;
+    this.receivesStream = true;
+    this.reactor.receiveStart(this.handle);
+  }
+
+  receiveOnce(): void {
+    if (this.peerEnded || this.state !== T_OPEN) return;
+    if (this.receivesStream) this.receiveStop();
+    this.awaitsOnce = true;
+    this.reactor.receiveOnce(this.handle);
+  }
+
+  receiveStop(): void {
+    if (!this.receivesStream || this.state !== T_OPEN) return;
+    this.receivesStream = false;
+    this.reactor.receiveStop(this.handle);
+  }
+
+  // ---- SocketPort: sending --------------------------------------------------------------------------------
+
+  /** As the reactor's; `onSend` brings the sealed length where it brings one. */
+  send(_handle: Handle, buffer: BufferId, offset: number, length: number, tag: number): void {
+    const { pool } = this.reactor;
+    if (this.state !== T_OPEN || this.endAsked) {
+      pool.release(buffer);
+      return;
+    }
+    if (this.queue === null) {
+      const sealed = this.sealAll(offset, length, tag);
+      if (sealed === length) {
+        pool.release(buffer);
+        return;
+      }
+      this.openQueue().content(buffer, offset + sealed, length - sealed, tag);
+      this.retryLater();
+      return;
+    }
+    this.queue.content(buffer, offset, length, tag);
+    this.queue.pump();
+  }
+
+  sendFile(_handle: Handle, file: FileHandle, fileOffset: number, length: number, tag: number): void {
+    if (this.state !== T_OPEN || this.endAsked) return;
+    const queue = this.queue ?? this.openQueue();
+    queue.file(file, fileOffset, length, tag);
+    queue.pump();
+  }
+
+  private openQueue(): TlsQueue {
+    this.queue = new TlsQueue(this);
+    return this.queue;
+  }
+
+  private sealAll(offset: number, length: number, tag: number): number {
+    let sealed = 0;
+    while (sealed < length) {
+      const more = this.seal(offset + sealed, length - sealed, tag);
+      if (more === 0) break;
+      sealed += more;
+    }
+    return sealed;
+  }
+
+  /** Seals into one buffer as much as fits there and sends it. Returns how much, 0 where no buffer is free. */
+  seal(offset: number, length: number, tag: number): number {
+    const { layer } = this;
+    const { pool } = this.reactor;
+    if (layer === null) return 0;
+    const { fragmentMax, overhead } = layer;
+    const updates = this.updateDue || layer.writeSequence >= KEY_RECORDS_MAX;
+    const extra = updates && layer.suite.version === TLS13 ? KEY_UPDATE_RECORD_BYTES : 0;
+    const wanted = extra + length + Math.ceil(length / fragmentMax) * overhead;
+    let id = pool.acquire(wanted <= SMALL_BYTES ? SMALL : wanted <= MEDIUM_BYTES ? MEDIUM : LARGE);
+    if (id === NO_BUFFER) id = pool.acquire(MEDIUM);
+    if (id === NO_BUFFER) return 0;
+    const start = pool.offsetOf(id);
+    const records = Math.floor((pool.sizeOf(id) - extra) / (fragmentMax + overhead));
+    const total = wanted <= pool.sizeOf(id) ? length : records * fragmentMax;
+    let at = start;
+    if (extra > 0) at += this.sealKeyUpdate(layer, at);
+    for (let sealed = 0; sealed < total; ) {
+      const part = Math.min(fragmentMax, total - sealed);
+      at += layer.seal(pool.bytes, pool.address, RECORD_APPLICATION_DATA, offset + sealed, part, at);
+      sealed += part;
+    }
+    this.reactor.send(this.handle, id, start, at - start, total === length ? tag : 0);
+    return total;
+  }
+
+  /** Update of our own keys, because the peer asked or they were used enough. Returns the record's length. */
+  private sealKeyUpdate(layer: RecordLayer, target: number): number {
+    const { bytes, address } = this.reactor.pool;
+    const message = target + KEY_UPDATE_RECORD_BYTES;
+    // The message lies where the next record will be written: type, length 1 in three bytes, no answer asked.
+    bytes.fill(0, message, message + 5);
+    bytes[message] = KEY_UPDATE;
+    bytes[message + 3] = 1;
+    const length = layer.seal(bytes, address, RECORD_HANDSHAKE, message, 5, target);
+    layer.updateWriteKey();
+    this.updateDue = false;
+    return length;
+  }
+
+  /** Sends an alert behind what was sealed before it. */
+  private sendAlert(level: number, code: number, tag: number): void {
+    const { layer } = this;
+    const { pool } = this.reactor;
+    if (layer === null || this.notified) return;
+    const id = pool.acquire(SMALL);
+    if (id === NO_BUFFER) return;
+    this.notified = true;
+    const start = pool.offsetOf(id);
+    const message = start + SMALL_BYTES - 2;
+    pool.bytes[message] = level;
+    pool.bytes[message + 1] = code;
+    const length = layer.seal(pool.bytes, pool.address, RECORD_ALERT, message, 2, start);
+    this.reactor.send(this.handle, id, start, length, tag);
+  }
+
+  sealedBytesQueued(): number {
+    return this.reactor.sendQueuedBytes(this.handle);
+  }
+
+  sendQueuedBytes(): number {
+    const sealed = this.reactor.sendQueuedBytes(this.handle);
+    return this.queue === null ? sealed : sealed + this.queue.bytes;
+  }
+
+  sendAcknowledgedBytes(): number {
+    return this.reactor.sendAcknowledgedBytes(this.handle);
+  }
+
+  shutdownSend(): void {
+    if (this.state !== T_OPEN || this.endAsked) return;
+    this.endAsked = true;
+    if (this.queue === null) this.sendEnd();
+  }
+
+  /** close_notify, then FIN. */
+  private sendEnd(): void {
+    this.sendAlert(ALERT_LEVEL_WARNING, ALERT_CLOSE_NOTIFY, 0);
+    this.reactor.shutdownSend(this.handle);
+  }
+
+  /** As the reactor's, but that a close_notify (or the alert that tells why) leaves first where nothing waits before it. */
+  close(_handle: Handle, abortive: boolean): void {
+    if (this.state === T_CLOSED || this.state === T_CLOSING) return;
+    const alerted = this.notified && !this.endAsked;
+    if (this.state !== T_OPEN || (abortive && !alerted) || this.queue !== null) {
+      this.finish(abortive);
+      return;
+    }
+    if (alerted) {
+      this.linger();
+      return;
+    }
+    if (this.hasUnsent || this.notified) {
+      this.finish(false);
+      return;
+    }
+    this.sendAlert(ALERT_LEVEL_WARNING, ALERT_CLOSE_NOTIFY, LAST_TAG);
+    this.state = T_CLOSING;
+    this.dropPartial();
+    this.handshake?.free();
+    this.handshake = null;
+    this.armTimer(LINGER_MS);
+    if (!this.notified) this.finish(false);
+  }
+
+  private get hasUnsent(): boolean {
+    return this.reactor.sendQueuedBytes(this.handle) > 0;
+  }
+
+  // ---- What has left ----------------------------------------------------------------------------------------
+
+  onSend(_handle: Handle, tag: number, result: number): void {
+    if (this.state === T_CLOSING) {
+      if (result < 0 || (tag === LAST_TAG && (!this.lingers || this.peerEnded))) this.finish(false);
+      return;
+    }
+    if (this.state !== T_OPEN || tag === LAST_TAG) return;
+    if (tag >= FILE_PART_TAG) this.filePartLeft(tag, result);
+    else this.handler?.onSend(this.handle, tag, result);
+    if (result < 0) this.failQueue(result);
+    else this.queue?.pump();
+  }
+
+  private filePartLeft(tag: number, result: number): void {
+    if (tag !== FILE_END_TAG) return;
+    const fileTag = this.filesUnderWay.shift() ?? 0;
+    const total = this.filesUnderWay.shift() ?? 0;
+    this.handler?.onSend(this.handle, fileTag, result < 0 ? result : total);
+  }
+
+  private failQueue(errno: number): void {
+    const { queue } = this;
+    if (queue === null) return;
+    this.queue = null;
+    queue.clear((tag) => this.handler?.onSend(this.handle, tag, errno));
+  }
+
+  // ---- The queue's events -------------------------------------------------------------------------------------
+
+  fileSealed(tag: number, total: number): void {
+    if (this.filesUnderWay === NO_FILES) this.filesUnderWay = [];
+    this.filesUnderWay.push(tag, total);
+  }
+
+  /** Told from the timer: this may be inside a call of our handler's. */
+  fileFailed(tag: number, result: number): void {
+    if (this.filesFailed === NO_FILES) this.filesFailed = [];
+    this.filesFailed.push(tag, result);
+    this.armTimer(0);
+  }
+
+  private tellFailedFiles(): void {
+    const failed = this.filesFailed;
+    this.filesFailed = NO_FILES;
+    for (let index = 0; index < failed.length; index += 2)
+      this.handler?.onSend(this.handle, failed[index], failed[index + 1]);
+  }
+
+  queueEmpty(): void {
+    this.queue = null;
+    if (this.endAsked) this.sendEnd();
+  }
+
+  retryLater(): void {
+    if (this.timer === null) this.armTimer(RETRY_MS);
+  }
+}
+
+/** Most connections never send a file. */
+const NO_FILES: number[] = [];
