@@ -41,7 +41,6 @@ import {
   PostHandshake,
 } from '../tls/post-handshake.ts';
 import {
-  CIPHERTEXT_MAX,
   HEADER_BYTES,
   KEY_RECORDS_MAX,
   opened,
@@ -51,6 +50,7 @@ import {
   type RecordLayer,
 } from '../tls/record-layer.ts';
 import { TLS13 } from '../tls/suites.ts';
+import { PartialRecord, RECORD_BYTES_MAX, RECORD_TOO_LONG, recordBytesAt } from './partial-record.ts';
 import type { SocketPort } from './stream.ts';
 import { FILE_END_TAG, FILE_PART_TAG, type Sealer, TlsQueue } from './tls-queue.ts';
 
@@ -99,10 +99,8 @@ export class TlsSocket implements SocketPort, SocketHandler, TimerHandler, Seale
   private post: PostHandshake | null;
   private queue: TlsQueue | null;
   private timer: Timer | null;
-  /** The record that is not whole yet: its buffer, first byte, and end of what came. */
-  private partial: BufferId;
-  private partialStart: number;
-  private partialEnd: number;
+  /** The record that is not whole yet. */
+  private partial: PartialRecord | null;
   /** The reactor receives into medium buffers; a large piece was asked for and has not brought content yet. */
   private receivesStream: boolean;
   private awaitsOnce: boolean;
@@ -140,9 +138,7 @@ export class TlsSocket implements SocketPort, SocketHandler, TimerHandler, Seale
     this.post = null;
     this.queue = null;
     this.timer = null;
-    this.partial = NO_BUFFER;
-    this.partialStart = 0;
-    this.partialEnd = 0;
+    this.partial = null;
     this.receivesStream = false;
     this.awaitsOnce = false;
     this.delivered = false;
@@ -379,11 +375,10 @@ export class TlsSocket implements SocketPort, SocketHandler, TimerHandler, Seale
   /** Opens all records that are whole in `buffer` from `offset` to `end`, and keeps the beginning of one that is not. */
   private openRecords(buffer: BufferId, offset: number, end: number): void {
     const { bytes } = this.reactor.pool;
-    let at = offset;
-    if (this.partial !== NO_BUFFER) at = this.extendPartial(at, end);
+    let at = this.partial === null ? offset : this.extendPartial(this.partial, offset, end);
     while (end - at >= HEADER_BYTES && this.isReading) {
-      const recordBytes = HEADER_BYTES + ((bytes[at + 3] << 8) | bytes[at + 4]);
-      if (recordBytes > HEADER_BYTES + CIPHERTEXT_MAX) {
+      const recordBytes = recordBytesAt(bytes, at);
+      if (recordBytes > RECORD_BYTES_MAX) {
         this.fail(ALERT_RECORD_OVERFLOW);
         return;
       }
@@ -391,80 +386,33 @@ export class TlsSocket implements SocketPort, SocketHandler, TimerHandler, Seale
       this.openRecord(buffer, at, recordBytes);
       at += recordBytes;
     }
-    if (at < end && this.isReading) this.keepPartial(at, end);
+    if (at === end || !this.isReading) return;
+    this.partial = new PartialRecord(this.reactor.pool);
+    if (!this.partial.keep(at, end)) this.outOfMemory();
   }
 
   private get isReading(): boolean {
     return this.state === T_OPEN && !this.peerEnded;
   }
 
-  private keepPartial(offset: number, end: number): void {
-    const { pool } = this.reactor;
-    const { bytes } = pool;
-    const isLong =
-      end - offset >= HEADER_BYTES &&
-      ((bytes[offset + 3] << 8) | bytes[offset + 4]) > SMALL_BYTES - HEADER_BYTES;
-    const id = pool.acquire(isLong ? MEDIUM : SMALL);
-    if (id === NO_BUFFER) {
-      this.outOfMemory();
-      return;
-    }
-    this.partial = id;
-    this.partialStart = pool.offsetOf(id);
-    this.partialEnd = this.partialStart + end - offset;
-    bytes.copyWithin(this.partialStart, offset, end);
-  }
-
   /** Completes the record that began before. Returns the offset of the first byte that is not its own. */
-  private extendPartial(offset: number, end: number): number {
-    const { bytes } = this.reactor.pool;
-    let at = this.appendPartial(HEADER_BYTES, offset, end);
-    if (this.partialEnd - this.partialStart < HEADER_BYTES) return at;
-    const start = this.partialStart;
-    const recordBytes = HEADER_BYTES + ((bytes[start + 3] << 8) | bytes[start + 4]);
-    if (recordBytes > HEADER_BYTES + CIPHERTEXT_MAX) {
-      this.fail(ALERT_RECORD_OVERFLOW);
+  private extendPartial(partial: PartialRecord, offset: number, end: number): number {
+    const at = partial.append(offset, end);
+    if (at < 0) {
+      if (at === RECORD_TOO_LONG) this.fail(ALERT_RECORD_OVERFLOW);
+      else this.outOfMemory();
       return end;
     }
-    if (recordBytes > this.reactor.pool.sizeOf(this.partial) && !this.growPartial()) return end;
-    at = this.appendPartial(recordBytes, at, end);
-    if (this.partialEnd - this.partialStart < recordBytes) return at;
-    const buffer = this.partial;
-    this.partial = NO_BUFFER;
-    this.openRecord(buffer, this.partialStart, recordBytes);
-    this.reactor.pool.release(buffer);
+    if (!partial.isWhole) return at;
+    this.partial = null;
+    this.openRecord(partial.buffer, partial.start, partial.recordBytes);
+    partial.release();
     return at;
   }
 
-  /** Appends until the partial record has `goal` bytes. Returns the offset after what was taken. */
-  private appendPartial(goal: number, offset: number, end: number): number {
-    const missing = goal - (this.partialEnd - this.partialStart);
-    const taken = Math.max(0, Math.min(missing, end - offset));
-    this.reactor.pool.bytes.copyWithin(this.partialEnd, offset, offset + taken);
-    this.partialEnd += taken;
-    return offset + taken;
-  }
-
-  private growPartial(): boolean {
-    const { pool } = this.reactor;
-    const id = pool.acquire(MEDIUM);
-    if (id === NO_BUFFER) {
-      this.outOfMemory();
-      return false;
-    }
-    const length = this.partialEnd - this.partialStart;
-    const to = pool.offsetOf(id);
-    pool.bytes.copyWithin(to, this.partialStart, this.partialEnd);
-    pool.release(this.partial);
-    this.partial = id;
-    this.partialStart = to;
-    this.partialEnd = to + length;
-    return true;
-  }
-
   private dropPartial(): void {
-    if (this.partial !== NO_BUFFER) this.reactor.pool.release(this.partial);
-    this.partial = NO_BUFFER;
+    this.partial?.release();
+    this.partial = null;
   }
 
   /** Opens one record in place and acts on its content. */
