@@ -49,6 +49,11 @@ const QUEUE_BYTES_MAX = 64 * 1024 * 1024;
 const COMPLAINT_INTERVAL_MS = 60_000;
 const NO_FIELDS: LogFields = {};
 
+/** Throws what the operating system says. */
+function openFile(options: LogOptions): LogFile {
+  return new LogFile(options.level === 'off' ? null : options.filePath, options.maxLogSize);
+}
+
 /** Lines that leave together. */
 class Chunk {
   readonly bytes: Buffer;
@@ -66,11 +71,11 @@ export class Log {
   /** Entries that were not written: the queue was full, or the file failed. */
   dropped: number;
   /** Whether requests are logged at all (level `info` or below): callers skip filling a record otherwise. */
-  readonly accessEnabled: boolean;
-  private readonly options: LogOptions;
-  private readonly threshold: number;
+  accessEnabled: boolean;
+  private options: LogOptions;
+  private threshold: number;
   private readonly clock: () => number;
-  private readonly file: LogFile;
+  private file: LogFile;
   /** In order; the last one is being filled. */
   private queue: Chunk[];
   private readonly spare: Chunk[];
@@ -92,7 +97,7 @@ export class Log {
     this.threshold = SEVERITY[options.level];
     this.accessEnabled = this.threshold <= SEVERITY.info;
     this.clock = clock;
-    this.file = new LogFile(options.level === 'off' ? null : options.filePath, options.maxLogSize);
+    this.file = openFile(options);
     this.queue = [];
     this.spare = [];
     this.queuedEntries = 0;
@@ -141,6 +146,21 @@ export class Log {
   /** Writes to a newly opened file from now on: the old one was moved away. */
   reopen(): void {
     this.file.reopen();
+    void this.flush();
+  }
+
+  /**
+   * Does from now on what other options say, and writes to their file, which what waits already goes to as well. Throws
+   * what the operating system says when that can't be opened; then everything stays as it is.
+   */
+  follow(options: LogOptions): void {
+    const old = this.file;
+    this.file = openFile(options);
+    this.options = options;
+    this.threshold = SEVERITY[options.level];
+    this.accessEnabled = this.threshold <= SEVERITY.info;
+    // A write that is under way still uses the old file.
+    void (this.flushing ?? Promise.resolve()).then(() => old.close());
     void this.flush();
   }
 

@@ -23,11 +23,16 @@ function newPath(): string {
   return join(folder, `${++count}.log`);
 }
 
+const OPTIONS = {
+  level: 'info',
+  format: 'text',
+  channelSize: 100,
+  flushIntervalMs: 1000,
+  maxLogSize: 0,
+} as const;
+
 function open(options: Partial<LogOptions> & { filePath: string }): Log {
-  return new Log(
-    { level: 'info', format: 'text', channelSize: 100, flushIntervalMs: 1000, maxLogSize: 0, ...options },
-    () => 0,
-  );
+  return new Log({ ...OPTIONS, ...options }, () => 0);
 }
 
 const PREFIX = '1970-01-01T00:00:00.000Z ';
@@ -203,6 +208,51 @@ describe('rotation', () => {
       [linesOf(`${filePath}.moved`), linesOf(filePath)],
       [['[INFO] before'], ['[INFO] after']],
     );
+  });
+});
+
+describe('other options', () => {
+  it('hold for what comes, and their file takes what waits', async () => {
+    const [first, second] = [newPath(), newPath()];
+    const log = open({ filePath: first });
+    log.info('written');
+    await log.flush();
+    log.debug('too low');
+    log.info('waiting');
+    log.follow({ ...OPTIONS, level: 'debug', format: 'json', filePath: second });
+    log.debug('low');
+    assert.ok(log.accessEnabled);
+    await log.close();
+    assert.deepEqual(linesOf(first), ['[INFO] written']);
+    const [waiting, low] = readFileSync(second, 'utf8').split('\n');
+    assert.equal(waiting.replace(PREFIX, ''), '[INFO] waiting');
+    assert.equal(JSON.parse(low).message, 'low');
+  });
+
+  it('lose nothing of a write that is under way', async () => {
+    const [first, second] = [newPath(), newPath()];
+    const log = open({ filePath: first });
+    log.info('under way');
+    const flushed = log.flush();
+    log.follow({ ...OPTIONS, level: 'warn', filePath: second });
+    log.info('too low');
+    log.warn('after');
+    await flushed;
+    await log.close();
+    assert.deepEqual([linesOf(first), linesOf(second)], [['[INFO] under way'], ['[WARN] after']]);
+    assert.ok(!log.accessEnabled);
+  });
+
+  it('change nothing where their file can’t be opened', async () => {
+    const filePath = newPath();
+    const log = open({ filePath });
+    assert.throws(
+      () => log.follow({ ...OPTIONS, level: 'error', filePath: join(folder, 'none', 'x.log') }),
+      /ENOENT/,
+    );
+    log.info('as before');
+    await log.close();
+    assert.deepEqual(linesOf(filePath), ['[INFO] as before']);
   });
 });
 
