@@ -96,7 +96,7 @@ export function buildBackend(
     sniName: keys.sni_name,
     useH2c: keys.use_h2c,
     weight,
-    caPath: optionalFile(keys.ca_path, 'CA certificate file', 'ca_path', place),
+    caPath: optionalTrust(keys.ca_path, place),
     clientCertPath: optionalFile(keys.client_cert_path, 'Client certificate file', 'client_cert_path', place),
     clientKeyPath: optionalFile(keys.client_key_path, 'Client private key file', 'client_key_path', place),
     insecure: keys.insecure,
@@ -105,6 +105,13 @@ export function buildBackend(
 
 function optionalFile(path: string | null, what: string, name: string, place: BackendPlace): string | null {
   return path === null ? null : place.context.existingFile(path, what, [...place.keysAt, name]);
+}
+
+/** A file of certificates, or a directory of such files. */
+function optionalTrust(path: string | null, place: BackendPlace): string | null {
+  if (path !== null && place.context.files.kindOf(place.context.absolute(path)) === 'directory')
+    return place.context.absolute(path);
+  return optionalFile(path, 'CA certificate file', 'ca_path', place);
 }
 
 /** Backends may start after the edge, so that a socket which isn't there yet is no error. */
@@ -145,6 +152,13 @@ function refuseKeysOfOtherScheme(
         'use_h2c can’t be used with an https:// URL',
         '',
         'leave it out: HTTP/2 over TLS is agreed on by ALPN',
+      );
+    }
+    if (keys.insecure) {
+      report.warn(
+        at('insecure'),
+        'The backend is not verified: whoever is between it and the edge can read and change all that they say',
+        'name its authority in ca_path, and the name in its certificate in sni_name; insecure is for development',
       );
     }
     if (keys.insecure && keys.ca_path !== null) {

@@ -19,8 +19,6 @@ export interface NotBuilt {
 
 const always = (): boolean => true;
 const isTrue = (value: TomlValue): boolean => value === true;
-const begins = (value: TomlValue, prefix: string): boolean =>
-  typeof value === 'string' && value.slice(0, prefix.length).toLowerCase() === prefix;
 
 /** The key in a host route, a path route, and a server table. */
 function inBackends(name: string): readonly string[] {
@@ -68,13 +66,6 @@ export const NOT_BUILT: readonly NotBuilt[] = [
   },
   { keys: ['http2'], asks: always, feature: 'HTTP/2', values: 'any', mend: 'remove the section' },
   { keys: ['http3'], asks: always, feature: 'HTTP/3', values: 'any', mend: 'remove the section' },
-  {
-    keys: inBackends('url'),
-    asks: (value) => begins(value, 'https:'),
-    feature: 'https:// to backends',
-    values: '`https://…`',
-    mend: 'reach the backend over http:// or a Unix socket',
-  },
   {
     keys: inBackends('use_h2c'),
     asks: isTrue,
@@ -158,12 +149,5 @@ export const NOT_BUILT: readonly NotBuilt[] = [
     feature: 'balancing by client address (it comes with more than one worker)',
     values: '`"cbpf"`',
     mend: 'leave it out, or write "kernel"',
-  },
-  {
-    keys: ['performance.huge_pages_enabled'],
-    asks: isTrue,
-    feature: 'huge pages',
-    values: '`true`',
-    mend: 'leave it out, or write false',
   },
 ];

@@ -412,7 +412,8 @@ export const BACKEND_KEYS = {
   sni_name: key(serverName, {
     fallback: null,
     fallbackWords: 'the host of the URL',
-    meaning: 'The name that an https backend’s certificate must have, sent as SNI.',
+    meaning:
+      'The name that an https backend’s certificate must have, sent as SNI. Where it is an IP address the certificate must hold that, and no name is sent.',
     example: '"api.example.com"',
   }),
   use_h2c: key(boolean(), {
@@ -423,22 +424,25 @@ export const BACKEND_KEYS = {
   ca_path: key(path, {
     fallback: null,
     fallbackWords: 'the system’s certificates',
-    meaning: 'Certificates (PEM) by which an https backend is trusted.',
+    meaning:
+      'Certificates (PEM) by which an https backend is trusted: a file, or a directory whose files are all read. They replace the system’s.',
     example: '"/etc/zerocopy-server/backend-ca.pem"',
   }),
   client_cert_path: key(path, {
     fallback: null,
-    meaning: 'The certificate (PEM) that is shown to an https backend.',
+    meaning:
+      'The certificate (PEM), with its intermediates, that is shown to an https backend which asks for one.',
     example: '"/etc/zerocopy-server/client.crt"',
   }),
   client_key_path: key(path, {
     fallback: null,
-    meaning: 'The private key of `client_cert_path`.',
+    meaning: 'The private key of `client_cert_path` (PEM, without a passphrase).',
     example: '"/etc/zerocopy-server/client.key"',
   }),
   insecure: key(boolean(), {
     fallback: false,
-    meaning: 'Does not verify an https backend’s certificate.',
+    meaning:
+      'Does not verify an https backend’s certificate: for development. Each start and reload warns of it.',
     example: 'true',
   }),
 } as const;

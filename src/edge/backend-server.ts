@@ -131,7 +131,8 @@ export class BackendServer {
       this.failuresUntold++;
       return;
     }
-    const untold = this.failuresUntold === 0 ? '' : ` (and ${this.failuresUntold} more failures since the last report)`;
+    const untold =
+      this.failuresUntold === 0 ? '' : ` (and ${this.failuresUntold} more failures since the last report)`;
     this.context.warn(`backend ${this.url}: TLS failed: ${reason}${untold}`);
     this.failure = reason;
     this.failureMs = nowMs;

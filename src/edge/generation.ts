@@ -3,10 +3,12 @@
  * it; a reload puts a new one in its place, and the old one goes when the last exchange has left.
  */
 
+import { assert } from '../base/assert.ts';
 import type { Config, RouteConfig, ServerEntry } from '../config/model.ts';
 import { errnoName } from '../sys/errno.ts';
 import type { SocketAddress } from '../sys/sockaddr.ts';
 import type { BackendServer } from './backend-server.ts';
+import { type BackendTls, type BackendTlsSet, NO_BACKEND_TLS } from './backend-tls.ts';
 import type { ClientAddress } from './client-address.ts';
 import type { EdgeContext, EdgeLimits } from './context.ts';
 import { FileRoute } from './file-route.ts';
@@ -24,8 +26,8 @@ export type ResolvedServers = ReadonlyMap<string, readonly SocketAddress[]>;
 
 /** Where the servers of all configurations live, so that connections stay warm over a reload. */
 export interface ServerRegistry {
-  /** The server with this URL; one more configuration uses it. */
-  use(entry: ServerEntry, addresses: readonly SocketAddress[]): BackendServer;
+  /** The server with this URL and this TLS; one more configuration uses it. Throws an Error where its TLS can't be used. */
+  use(entry: ServerEntry, addresses: readonly SocketAddress[], tls: BackendTls | null): BackendServer;
   /** One configuration less uses it. */
   leave(server: BackendServer): void;
 }
@@ -50,6 +52,7 @@ export class Generation {
     resolved: ResolvedServers,
     registry: ServerRegistry,
     rateLimiter: RateLimiter,
+    backendTls: BackendTlsSet = NO_BACKEND_TLS,
   ) {
     this.config = config;
     this.users = 1;
@@ -62,7 +65,7 @@ export class Generation {
     const routes: Route[] = [];
     this.routes = routes;
     try {
-      const groups = this.makeGroups(config, resolved);
+      const groups = this.makeGroups(config, resolved, backendTls);
       for (const route of config.routes) {
         const action = makeAction(context, route, groups);
         routes.push(new Route(route, action, this.constants, rateLimiter));
@@ -82,13 +85,20 @@ export class Generation {
     }
   }
 
-  private makeGroups(config: Config, resolved: ResolvedServers): Map<string, UpstreamGroup> {
+  private makeGroups(
+    config: Config,
+    resolved: ResolvedServers,
+    backendTls: BackendTlsSet,
+  ): Map<string, UpstreamGroup> {
     const groups = new Map<string, UpstreamGroup>();
     for (const upstream of config.upstreams) {
       const members: GroupServer[] = [];
       for (const entry of upstream.servers) {
         const addresses = resolved.get(entry.url) ?? [];
-        const member = new GroupServer(this.registry.use(entry, addresses), entry, addresses);
+        const tls = backendTls.of(entry);
+        assert(entry.scheme === 'http' || tls !== null, 'an https backend would be spoken to without TLS');
+        const server = this.registry.use(entry, addresses, tls);
+        const member = new GroupServer(server, entry, addresses);
         this.servers.push(member);
         members.push(member);
       }

@@ -123,7 +123,8 @@ export class Http1Backend implements SocketHandler, TimerHandler {
   /** Returns 0 or -errno. The responder hears `onBackendReady` or `onBackendFault`. */
   connect(address: SocketAddress, responder: ProxyResponder, timeoutMs: number): number {
     const reactor = this.context.reactor;
-    const handle = this.tls === null ? reactor.connect(address, this) : this.tls.socket.connect(address, this);
+    const handle =
+      this.tls === null ? reactor.connect(address, this) : this.tls.socket.connect(address, this);
     if (handle < 0) return handle;
     this.handle = handle;
     this.input.handle = handle;

@@ -81,6 +81,8 @@ export const E_FILE = -51;
 export const E_FILE_CHANGED = -52;
 export const E_NOT_FOUND = -53;
 export const E_FORBIDDEN = -54;
+// Upstream in trouble, over TLS: a handshake or a verification that failed, an alert.
+export const E_UPSTREAM_TLS = -55;
 
 /** Index: the negated code. */
 export const FAULTS: readonly Fault[] = [
@@ -139,6 +141,7 @@ export const FAULTS: readonly Fault[] = [
   fault('file-changed', 'internal', 'never', 0),
   fault('not-found', 'downstream', 'never', 404),
   fault('forbidden', 'downstream', 'never', 403),
+  fault('backend-tls-failed', 'upstream', 'never', 502),
 ];
 
 /** The table's line for a code. */

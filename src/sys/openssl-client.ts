@@ -175,20 +175,20 @@ export function readPrivateKey(pem: string): number {
 const DER_BYTES_MAX = 131072;
 const derMemory = mapPrivate(DER_BYTES_MAX + 8);
 
+/** A certificate (X509) in DER; empty where it is too long to be one. */
+export function derOfCertificate(certificate: number): Uint8Array {
+  const length = i2d_X509(certificate, 0);
+  if (length <= 0 || length > DER_BYTES_MAX) return new Uint8Array(0);
+  // i2d writes at the address that it finds in a pointer, and moves that.
+  derMemory.view.setBigUint64(DER_BYTES_MAX, BigInt(derMemory.address), true);
+  i2d_X509(certificate, derMemory.address + DER_BYTES_MAX);
+  return derMemory.bytes.slice(0, length);
+}
+
 /** The certificates of a STACK_OF(X509), in DER, at most `countMax`. */
 export function stackDer(stack: number, countMax: number): Uint8Array[] {
-  const certificates: Uint8Array[] = [];
   const count = stack === 0 ? 0 : Math.min(OPENSSL_sk_num(stack), countMax);
-  for (let index = 0; index < count; index++) {
-    const certificate = OPENSSL_sk_value(stack, index);
-    const length = i2d_X509(certificate, 0);
-    if (length <= 0 || length > DER_BYTES_MAX) continue;
-    // i2d writes at the address that it finds in a pointer, and moves that.
-    derMemory.view.setBigUint64(DER_BYTES_MAX, BigInt(derMemory.address), true);
-    i2d_X509(certificate, derMemory.address + DER_BYTES_MAX);
-    certificates.push(derMemory.bytes.slice(0, length));
-  }
-  return certificates;
+  return Array.from({ length: count }, (_, index) => derOfCertificate(OPENSSL_sk_value(stack, index)));
 }
 
 // ---- Sessions (SSL_CTX_sess_set_new_cb(3)) ----------------------------------------------------------

@@ -63,7 +63,12 @@ export function handshakeFailure(ssl: number, errors: string, name: string): str
 }
 
 /** The same without a certificate to blame: an alert of the peer, or something that is not TLS. */
-export function failureWords(errors: string): string {
+export function failureWords(reason: string): string {
+  // Our record layer calls alerts by their names in RFC 8446, OpenSSL writes them with spaces.
+  const errors = reason.replace(
+    /^alert from the peer: (.*)/,
+    (_, name) => `alert ${name.replaceAll('_', ' ')}`,
+  );
   for (const [sign, words] of ALERTS) if (errors.includes(sign)) return `${words} (${errors})`;
   for (const [sign, words] of REASONS) if (errors.includes(sign)) return `${words} (${errors})`;
   return errors === '' ? 'the connection ended' : errors;

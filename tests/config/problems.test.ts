@@ -488,10 +488,8 @@ const ASKING: readonly string[] = [
   '[server]\nhttp3_enabled = true',
   '[http2]',
   '[http3]',
-  '[host_routes.a]\ntype = "Proxy"\nurl = "HTTPS://a"',
   '[host_routes.a]\ntype = "Proxy"\nurl = "http://a"\nuse_h2c = true',
   '[upstreams.u]\nservers = ["http://a", "http://b"]',
-  '[upstreams.u]\nservers = ["https://a"]',
   '[upstreams.u]\nservers = ["http://a"]\n[upstreams.u.health_check]',
   '[prometheus]\nenabled = true',
   '[security]\ndrop_privileges_user = "nobody"',
@@ -502,7 +500,6 @@ const ASKING: readonly string[] = [
   '[security]\nenable_sandbox = true',
   '[security]\nsandbox_hostname = "edge"',
   '[performance]\nreuseport_balancing = "cbpf"',
-  '[performance]\nhuge_pages_enabled = true',
 ];
 
 for (const lines of ASKING) {
@@ -533,7 +530,7 @@ const CONTENT: readonly string[] = [
   '[security]\nenable_landlock = false\nlandlock_read_paths = ["/etc"]',
   '[security]\nenable_sandbox = false\nsandbox_hostname = "edge"',
   '[security]\nallow_degraded = true',
-  '[performance]\nreuseport_balancing = "kernel"\nhuge_pages_enabled = false',
+  '[performance]\nreuseport_balancing = "kernel"\nhuge_pages_enabled = true',
 ];
 
 for (const lines of CONTENT) {

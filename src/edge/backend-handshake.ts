@@ -1,0 +1,52 @@
+/**
+ * The TLS side of one connection to a backend until it is open, and the words for what went wrong on it. Owned by
+ * the Http1Backend, whose port its socket is.
+ */
+
+import type { Reactor } from '../io/reactor.ts';
+import type { ClientContext } from '../tls/client-context.ts';
+import { Handshake } from '../tls/handshake.ts';
+import { failureWords } from '../tls/verify-error.ts';
+import { type TlsOwner, TlsSocket } from './tls-socket.ts';
+
+export class BackendHandshake implements TlsOwner {
+  readonly socket: TlsSocket;
+  private readonly context: ClientContext;
+  private handshake: Handshake | null;
+  private failure: string;
+
+  /** Throws where memory is exhausted. */
+  constructor(reactor: Reactor, context: ClientContext) {
+    this.context = context;
+    this.handshake = new Handshake(context.newSession(), false);
+    this.socket = new TlsSocket(reactor, 0, this.handshake, false, this);
+    this.failure = '';
+  }
+
+  onTlsOpen(): void {
+    this.handshake = null;
+  }
+
+  onTlsFailed(_socket: TlsSocket, reason: string): void {
+    if (this.handshake !== null) this.failure = this.context.explainFailure(this.handshake.ssl, reason);
+    this.handshake = null;
+  }
+
+  onTlsClosed(): void {
+    // It has a handler from its connecting on, which hears of it.
+  }
+
+  /** Why TLS failed, in the handshake or after it; '' where it didn't. */
+  get reason(): string {
+    return this.failure === '' && this.socket.reason !== '' ? failureWords(this.socket.reason) : this.failure;
+  }
+}
+
+/** Where a connection to a backend is to begin; null where memory is exhausted. */
+export function beginHandshake(reactor: Reactor, context: ClientContext): BackendHandshake | null {
+  try {
+    return new BackendHandshake(reactor, context);
+  } catch {
+    return null;
+  }
+}
