@@ -55,7 +55,8 @@ const SERVER = section('Listeners and what holds for all connections.', {
   }),
   http: key(oneOrMany(listenAddress, ADDRESSES_MAX), {
     fallback: null,
-    meaning: 'Further addresses, which do nothing but redirect to HTTPS with 301. Needs `[tls]`.',
+    meaning:
+      'Further addresses, but no Unix sockets, which do nothing but redirect every request to HTTPS with 301: the same host, path and query, at the port of the first address of `listen`. Needs `[tls]`.',
     example: '"0.0.0.0:80"',
   }),
   threads: key(integer(0, 1024), {
