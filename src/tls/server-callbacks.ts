@@ -20,13 +20,24 @@ import {
   setStatusCallback,
   setStatusResponse,
 } from '../sys/openssl-x509.ts';
-import type { ServerNames } from './server-names.ts';
+import { ServerNames } from './server-names.ts';
 
 // ---- Names ------------------------------------------------------------------------------------------
 
-/** Tables of contexts by name, under a number that is never used again. */
-const tables = new Map<number, ServerNames<number>>();
+interface NameTable {
+  /** Contexts by name; empty once they are given up. */
+  names: ServerNames<number>;
+  /** Number of the table that took this one's place; 0: none. */
+  successor: number;
+}
+
+/** Under numbers that are never used again. */
+const tables = new Map<number, NameTable>();
 let tableNumber = 0;
+/** Tables of the past that are kept for handshakes which began under them. */
+const RETIRED_MAX = 64;
+const retired: number[] = [];
+const NO_NAMES = new ServerNames<number>();
 
 const onServerName = foreignCallback<[number, number, number], number>(
   'int',
@@ -35,22 +46,41 @@ const onServerName = foreignCallback<[number, number, number], number>(
   (ssl, _alert, table) => {
     const name = SSL_get_servername(ssl, 0);
     if (name === null) return SSL_TLSEXT_ERR_NOACK;
-    const ctx = tables.get(Number(table))?.find(name) ?? 0;
+    const ctx = tableInForce(Number(table))?.names.find(name) ?? 0;
     if (ctx !== 0) SSL_set_SSL_CTX(ssl, ctx);
     return SSL_TLSEXT_ERR_OK;
   },
 );
 
-/** Sessions of `ctx` go on with the context that the table has for the client's name. Returns a number for `forgetNames`. */
-export function chooseByName(ctx: number, names: ServerNames<number>): number {
-  tables.set(++tableNumber, names);
-  setServerNameCallback(ctx, onServerName, tableNumber);
+/** The table, or the one that followed it. */
+function tableInForce(number: number): NameTable | undefined {
+  let table = tables.get(number);
+  for (let hops = 0; table !== undefined && table.successor !== 0 && hops < RETIRED_MAX; hops++)
+    table = tables.get(table.successor);
+  return table;
+}
+
+/** Keeps a table under a number of its own. */
+export function addNames(names: ServerNames<number>): number {
+  tables.set(++tableNumber, { names, successor: 0 });
   return tableNumber;
 }
 
-/** To be called before the table's contexts are given up: sessions in handshake keep the default from now on. */
-export function forgetNames(table: number): void {
-  tables.delete(table);
+/** Sessions of `ctx` go on with the context that the table has for the client's name. */
+export function chooseByName(ctx: number, table: number): void {
+  setServerNameCallback(ctx, onServerName, table);
+}
+
+/**
+ * To be called before the table's contexts are given up. Handshakes that began under them choose by the table
+ * `successor`; with 0, or after many more replacements, they keep the default that they have.
+ */
+export function retireNames(table: number, successor: number): void {
+  const entry = tables.get(table);
+  if (entry === undefined) return;
+  entry.names = NO_NAMES;
+  entry.successor = successor;
+  if (retired.push(table) > RETIRED_MAX) tables.delete(retired.shift() ?? 0);
 }
 
 // ---- Protocols (RFC 7301) ---------------------------------------------------------------------------

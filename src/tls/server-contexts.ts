@@ -48,9 +48,10 @@ import {
 import { certificateBlocks, readKey, readServerCertificate, type ServerCertificate } from './certificate.ts';
 import { exposeSecrets } from './handshake.ts';
 import {
+  addNames,
   chooseByName,
-  forgetNames,
   offerProtocols,
+  retireNames,
   sendStaples,
   staple,
   unstaple,
@@ -137,6 +138,8 @@ export class ServerContexts {
   private readonly keys: number[];
   private readonly options: ServerContextOptions;
   private namesTable: number;
+  /** Table of names of what came after this. */
+  private successor: number;
   private isFreed: boolean;
 
   /** Throws an Error with the reason where something can't be used; nothing is left behind then. */
@@ -146,6 +149,7 @@ export class ServerContexts {
     this.leaves = [];
     this.keys = [];
     this.namesTable = 0;
+    this.successor = 0;
     this.isFreed = false;
     ERR_clear_error();
     try {
@@ -172,11 +176,16 @@ export class ServerContexts {
     return this.contexts.size;
   }
 
-  /** Nobody asks for sessions any more. Those in handshake go on, with the certificate that they have. */
+  /** From now on `next` is in force: handshakes that began here choose their certificate there. */
+  followedBy(next: ServerContexts): void {
+    this.successor = next.namesTable;
+  }
+
+  /** Nobody asks for sessions any more. Those in handshake go on. */
   free(): void {
     if (this.isFreed) return;
     this.isFreed = true;
-    forgetNames(this.namesTable);
+    retireNames(this.namesTable, this.successor);
     for (const ctx of this.contexts.values()) {
       dropTicketKeys(ctx);
       SSL_CTX_free(ctx);
@@ -222,8 +231,9 @@ export class ServerContexts {
     }
     const table = new ServerNames<number>();
     for (const [name, set] of byName) table.add(name, this.contextOf(oneOfEachKind(set)));
+    this.namesTable = addNames(table);
     // With a single context there is nothing to choose, and nobody needs to be asked.
-    if (this.contexts.size > 1) this.namesTable = chooseByName(this.defaultContext, table);
+    if (this.contexts.size > 1) chooseByName(this.defaultContext, this.namesTable);
   }
 
   private contextOf(set: readonly LoadedCertificate[]): number {

@@ -323,6 +323,22 @@ test('contexts that are given up during a handshake let it end', () => {
   }
 });
 
+test('a handshake that began before a replacement gets the certificate of its name after it', () => {
+  const fresh = authority.server(['*.two.example'], { key: 'P-384' });
+  for (const version of [TLS12, TLS13]) {
+    const [old, middle, next] = [contextsOf([ONE, WILD]), contextsOf([ONE]), contextsOf([ONE, fresh])];
+    const result = shakeHands(old, { version, name: 'b.two.example' }, () => {
+      old.followedBy(middle);
+      old.free();
+      middle.followedBy(next);
+      middle.free();
+    });
+    assert.equal(result.clientError, '');
+    assert.deepEqual(result.certificate, fresh.der);
+    next.free();
+  }
+});
+
 test('a private key may come from elsewhere', () => {
   const asked: number[] = [];
   const contexts = contextsOf([ONE, WILD], {
