@@ -19,6 +19,7 @@ import { createTimer, measureMonotonicOffset, setTimer } from '../sys/clock.ts';
 import { EPOLLERR, EPOLLET, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLRDHUP, EpollSet } from '../sys/epoll.ts';
 import { EAGAIN, EINPROGRESS, EINTR, EINVAL, EIO, ENOBUFS, EOPNOTSUPP } from '../sys/errno.ts';
 import { DOT_ADDRESS, openBeneath, readCached } from '../sys/file.ts';
+import type { KernelTlsDirection, KernelTlsKey } from '../sys/kernel-tls.ts';
 import { accept4, close, connect, negated, preadAsync, recv } from '../sys/libc.ts';
 import { type MappedMemory, mapPrivate } from '../sys/memory.ts';
 import { nodeLoopDescriptor } from '../sys/node-loop.ts';
@@ -346,15 +347,16 @@ export class EpollReactor extends KernelReactor<EpollSocket> {
         return;
       }
       const offset = pool.offsetOf(buffer);
-      const room = once ? LARGE_BYTES : MEDIUM_BYTES;
+      const room = once ? socket.receiveBytesMax || LARGE_BYTES : MEDIUM_BYTES;
       const result = recv(socket.fd, pool.address + offset, room, 0);
       if (result <= 0) {
         pool.release(buffer);
         this.onNothingRead(socket, result === 0 ? 0 : negated(result));
         return;
       }
-      // The kernel had no more; the next bytes bring an event. An end that was announced is still to be read.
-      if (result < room && !socket.endAnnounced) socket.readable = false;
+      // The kernel had no more; the next bytes bring an event. An end that was announced is still to be read, and
+      // kernel TLS stops before a record of another type.
+      if (result < room && !socket.endAnnounced && !socket.kernelOpens) socket.readable = false;
       if (once) socket.receiveWant = NOTHING;
       this.counters.bytesReceived += result;
       socket.handler.onReceive(socket.handle, buffer, offset, result);
@@ -367,11 +369,25 @@ export class EpollReactor extends KernelReactor<EpollSocket> {
     if (result === -EAGAIN) {
       socket.readable = false;
       socket.endAnnounced = false;
-    } else if (result === -EINTR) this.markReady(socket);
+    } else if (result === -EINTR || this.tookRecord(socket, result)) this.markReady(socket);
     else {
       socket.readable = false;
       this.receiveEnded(socket, result);
     }
+  }
+
+  protected override receiveIsArmed(): boolean {
+    return false;
+  }
+
+  override startKernelTls(handle: Handle, direction: KernelTlsDirection, key: KernelTlsKey): number {
+    const result = super.startKernelTls(handle, direction, key);
+    if (result < 0) return result;
+    // What came before the key was announced then, and is a record now.
+    const socket = this.find(handle);
+    socket.readable = true;
+    this.markDirty(socket);
+    return result;
   }
 
   private starve(socket: EpollSocket): void {

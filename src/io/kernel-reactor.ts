@@ -10,7 +10,28 @@
 import { unreachable } from '../base/assert.ts';
 import { NO_SLOT, SLOT_MASK, SlotTable } from '../base/slot-table.ts';
 import { TimerWheel } from '../base/timer-wheel.ts';
-import { EBADF, EINVAL, EMFILE, ENFILE, ENOBUFS, ENOMEM, EOPNOTSUPP } from '../sys/errno.ts';
+import {
+  EAGAIN,
+  EBADF,
+  EBUSY,
+  EINTR,
+  EINVAL,
+  EIO,
+  EMFILE,
+  ENFILE,
+  ENOBUFS,
+  ENOMEM,
+  EOPNOTSUPP,
+} from '../sys/errno.ts';
+import {
+  attachKernelTls,
+  type KernelTlsDirection,
+  type KernelTlsKey,
+  receivedRecord,
+  receiveRecord,
+  setKernelTlsKey,
+  TLS_RX,
+} from '../sys/kernel-tls.ts';
 import { close } from '../sys/libc.ts';
 import { mapPrivate, mapPrivateHuge } from '../sys/memory.ts';
 import { encodeAddress, SOCKADDR_BYTES_MAX, type SocketAddress } from '../sys/sockaddr.ts';
@@ -47,6 +68,7 @@ import type {
 import { SendSegments } from './send-segments.ts';
 import {
   NO_HANDLER,
+  NO_SEGMENT,
   NOT_ENDED,
   NOTHING,
   ONCE,
@@ -166,6 +188,8 @@ export abstract class KernelReactor<S extends SocketSlot> implements Reactor, De
   abstract destroy(): void;
   /** Ends what is in flight and closes the descriptor; `onClose` follows from a later turn. */
   protected abstract startClose(socket: S): void;
+  /** Whether a receive may still bring bytes that the kernel has not opened. */
+  protected abstract receiveIsArmed(socket: S): boolean;
 
   listen(address: SocketAddress, options: ListenOptions, handler: ListenerHandler): Handle {
     const fd = createListener(address, options.backlog, options.reusePort, options.unixMode ?? -1);
@@ -236,6 +260,42 @@ export abstract class KernelReactor<S extends SocketSlot> implements Reactor, De
     const socket = this.find(handle);
     if (socket === this.nobody) return;
     if (this.segments.appendFile(socket, file, fileOffset, length, tag)) this.markDirty(socket);
+  }
+
+  startKernelTls(handle: Handle, direction: KernelTlsDirection, key: KernelTlsKey): number {
+    const socket = this.find(handle);
+    if (socket === this.nobody) return -EBADF;
+    if (direction === TLS_RX ? this.receiveIsArmed(socket) : socket.sendHead !== NO_SEGMENT) return -EBUSY;
+    if (!socket.kernelTls) {
+      const result = attachKernelTls(socket.fd);
+      if (result < 0) return result;
+      socket.kernelTls = true;
+    }
+    const result = setKernelTlsKey(socket.fd, direction, key);
+    if (result === 0 && direction === TLS_RX) socket.kernelOpens = true;
+    return result;
+  }
+
+  receiveAtMost(handle: Handle, bytesMax: number): void {
+    const socket = this.find(handle);
+    this.wantReceive(socket, ONCE);
+    socket.receiveBytesMax = bytesMax;
+  }
+
+  sendRecord(
+    handle: Handle,
+    type: number,
+    buffer: BufferId,
+    offset: number,
+    length: number,
+    tag: number,
+  ): void {
+    const socket = this.find(handle);
+    if (socket === this.nobody) {
+      this.pool.release(buffer);
+      return;
+    }
+    if (this.segments.appendRecord(socket, type, buffer, offset, length, tag)) this.markDirty(socket);
   }
 
   sendQueuedBytes(handle: Handle): number {
@@ -354,6 +414,19 @@ export abstract class KernelReactor<S extends SocketSlot> implements Reactor, De
     if (socket.receiveWant !== NOTHING) this.reportEnd(socket, errno);
   }
 
+  /**
+   * A receive failed: whether it is because kernel TLS has a record of another type than application data, which
+   * has been taken and delivered now.
+   */
+  protected tookRecord(socket: S, errno: number): boolean {
+    if (errno !== -EIO || !socket.kernelOpens) return false;
+    const result = receiveRecord(socket.fd);
+    if (result === -EAGAIN || result === -EINTR) return true;
+    if (result < 0 || socket.handler.onRecord === undefined) return false;
+    socket.handler.onRecord(socket.handle, receivedRecord.type, receivedRecord.bytes, receivedRecord.length);
+    return true;
+  }
+
   private reportEnd(socket: S, errno: number): void {
     socket.receiveWant = NOTHING;
     socket.endReported = true;
@@ -390,6 +463,7 @@ export abstract class KernelReactor<S extends SocketSlot> implements Reactor, De
   private wantReceive(socket: S, mode: ReceiveMode): void {
     if (socket === this.nobody || socket.isListener || socket.endReported) return;
     socket.receiveWant = mode;
+    socket.receiveBytesMax = 0;
     if (socket.receiveEnd === NOT_ENDED) this.markDirty(socket);
     else this.deferred.push(RECEIVE_END, socket.handle, socket.receiveEnd, 0);
   }

@@ -12,6 +12,7 @@
  */
 
 import type { Timer, TimerWheel } from '../base/timer-wheel.ts';
+import type { KernelTlsDirection, KernelTlsKey } from '../sys/kernel-tls.ts';
 import type { SocketAddress } from '../sys/sockaddr.ts';
 import type { BufferId, BufferPool } from './buffer-pool.ts';
 
@@ -39,6 +40,11 @@ export interface SocketHandler {
    * or -errno. After a failure all later segments of the socket fail with it, each with its own call.
    */
   onSend(handle: Handle, tag: number, result: number): void;
+  /**
+   * Kernel TLS: a record of a type other than application data came, between what was received before and after it.
+   * `bytes[0 … length)` is its content, valid during the call. Receiving goes on afterwards as it was wanted.
+   */
+  onRecord?(handle: Handle, type: number, bytes: Uint8Array, length: number): void;
   /** The descriptor is closed and nothing is in flight any more. */
   onClose(handle: Handle): void;
 }
@@ -133,6 +139,27 @@ export interface Reactor {
    * ends the segment early. `tag` is not 0. Absent where the backend can't: the caller receives and sends instead.
    */
   sendFrom?(handle: Handle, source: Handle, length: number, tag: number): void;
+  /**
+   * Kernel TLS, with `receiveAtMost` and `sendRecord`: all three, or none where the backend can't. Gives the kernel the
+   * key of one direction: what is sent or received from now on is content of application data. 0 or -errno: -EBUSY
+   * while something is queued or (receiving) a receive is still armed, and where a new key can't take an old one's
+   * place; the socket is as it was then.
+   */
+  startKernelTls?(handle: Handle, direction: KernelTlsDirection, key: KernelTlsKey): number;
+  /** `receiveOnce` of `bytesMax` bytes at most; only while nothing is being received. */
+  receiveAtMost?(handle: Handle, bytesMax: number): void;
+  /**
+   * Queues one record of another type than application data, as `send` queues content. Whatever is queued behind it
+   * leaves only after its `onSend`, so that a new key may be set there.
+   */
+  sendRecord?(
+    handle: Handle,
+    type: number,
+    buffer: BufferId,
+    offset: number,
+    length: number,
+    tag: number,
+  ): void;
   /** Bytes queued that the kernel has not taken yet. */
   sendQueuedBytes(handle: Handle): number;
   /**

@@ -10,8 +10,9 @@
  */
 
 import { assert } from '../base/assert.ts';
-import { EAGAIN, EINTR, ENOBUFS } from '../sys/errno.ts';
+import { EAGAIN, EINTR, EIO, ENOBUFS } from '../sys/errno.ts';
 import { sendFromFile } from '../sys/file.ts';
+import { sendRecord } from '../sys/kernel-tls.ts';
 import { negated, send, sendmsg } from '../sys/libc.ts';
 import { type MappedMemory, mapPrivate } from '../sys/memory.ts';
 import { MSG_DONTWAIT, MSG_MORE, MSG_NOSIGNAL } from '../sys/socket.ts';
@@ -29,6 +30,7 @@ const TOTAL = 3; // bytes at the start
 const TAG = 4;
 const NEXT = 5;
 const FILE = 6;
+const RECORD = 7; // type of a record that kernel TLS is to send; 0 for content
 const RECORD_SHIFT = 3;
 
 /** iovec entries of one sendmsg(2), behind the msghdr in the argument page. */
@@ -96,8 +98,24 @@ export class SendSegments {
     records[record + TOTAL] = length;
     records[record + TAG] = tag;
     records[record + NEXT] = NO_SEGMENT;
+    records[record + RECORD] = 0;
     this.link(socket, segment);
     socket.sendQueuedBytes += length;
+    return true;
+  }
+
+  /** As `append`, for the whole content of one record of the given type: kernel TLS only. */
+  appendRecord(
+    socket: SocketSlot,
+    type: number,
+    buffer: BufferId,
+    offset: number,
+    length: number,
+    tag: number,
+  ): boolean {
+    if (!this.append(socket, buffer, offset, length, tag)) return false;
+    this.records[(socket.sendTail << RECORD_SHIFT) + RECORD] = type;
+    socket.sendFiles++;
     return true;
   }
 
@@ -112,6 +130,7 @@ export class SendSegments {
     this.records[record + FILE] = file;
     this.records[record + TAG] = tag;
     this.records[record + NEXT] = NO_SEGMENT;
+    this.records[record + RECORD] = 0;
     this.filePieces[segment * 3] = fileOffset;
     this.filePieces[segment * 3 + 1] = length;
     this.filePieces[segment * 3 + 2] = length;
@@ -136,6 +155,10 @@ export class SendSegments {
 
   isFile(segment: number): boolean {
     return this.records[(segment << RECORD_SHIFT) + BUFFER] === NO_BUFFER;
+  }
+
+  private isRecord(segment: number): boolean {
+    return this.records[(segment << RECORD_SHIFT) + RECORD] !== 0;
   }
 
   /**
@@ -204,15 +227,20 @@ export class SendSegments {
     let left = budget;
     while (socket.sendHead !== NO_SEGMENT) {
       if (left <= 0) return BUDGET_SPENT;
-      const result = this.isFile(socket.sendHead)
-        ? this.writeFile(socket, socket.sendHead, left)
-        : this.writeBuffers(socket);
+      const isRecord = this.isRecord(socket.sendHead);
+      const result = isRecord
+        ? this.writeRecord(socket, socket.sendHead)
+        : this.isFile(socket.sendHead)
+          ? this.writeFile(socket, socket.sendHead, left)
+          : this.writeBuffers(socket);
       if (result === -EINTR) continue;
       if (result === -EAGAIN) return BLOCKED;
       if (result < 0) {
         this.fail(socket, result);
         return FAILED;
       }
+      // What follows a record waits until its owner has heard that it left.
+      if (isRecord) return BUDGET_SPENT;
       left -= result;
     }
     return QUEUE_EMPTY;
@@ -229,7 +257,7 @@ export class SendSegments {
     let segment = socket.sendHead;
     while (segment !== NO_SEGMENT && count < VECTORS_MAX) {
       const record = segment << RECORD_SHIFT;
-      if (records[record + BUFFER] === NO_BUFFER) break;
+      if (records[record + BUFFER] === NO_BUFFER || records[record + RECORD] !== 0) break;
       const vector = (VECTORS + count * 16) >> 2;
       words[vector] = (low + records[record + OFFSET]) | 0;
       words[vector + 1] = high;
@@ -239,7 +267,8 @@ export class SendSegments {
       segment = records[record + NEXT];
       count++;
     }
-    const flags = MSG_DONTWAIT | MSG_NOSIGNAL | (segment === NO_SEGMENT ? 0 : MSG_MORE);
+    const goesOn = segment !== NO_SEGMENT && !this.isRecord(segment);
+    const flags = MSG_DONTWAIT | MSG_NOSIGNAL | (goesOn ? MSG_MORE : 0);
     let result: number;
     if (count === 1) {
       result = send(socket.fd, pool.address + this.offset(socket.sendHead), bytes, flags);
@@ -250,6 +279,19 @@ export class SendSegments {
     if (result < 0) return negated(result);
     this.defer(socket, result);
     return result < bytes ? -EAGAIN : result;
+  }
+
+  /** Sends the record at the front. Returns bytes or -errno. */
+  private writeRecord(socket: SocketSlot, segment: number): number {
+    const type = this.records[(segment << RECORD_SHIFT) + RECORD];
+    const length = this.length(segment);
+    const result = sendRecord(socket.fd, type, this.pool.address + this.offset(segment), length);
+    if (result < 0) return result;
+    // The rest of it would be a record of its own.
+    if (result < length) return -EIO;
+    socket.sendFiles--;
+    this.defer(socket, result);
+    return result;
   }
 
   /** Like `consume`, with the events deferred. */
@@ -316,8 +358,8 @@ export class SendSegments {
     const record = segment << RECORD_SHIFT;
     const buffer = this.records[record + BUFFER];
     this.unlinkHead(socket, segment, record);
-    if (buffer === NO_BUFFER) socket.sendFiles--;
-    else this.pool.release(buffer);
+    if (buffer === NO_BUFFER || this.isRecord(segment)) socket.sendFiles--;
+    if (buffer !== NO_BUFFER) this.pool.release(buffer);
   }
 
   private link(socket: SocketSlot, segment: number): void {

@@ -49,6 +49,8 @@ export class SocketSlot {
   /** Accepting is paused. */
   paused: boolean;
   receiveWant: ReceiveMode;
+  /** Bytes that a receive of one buffer takes at most; 0: as many as fit. */
+  receiveBytesMax: number;
   /** An end (0) or failure (-errno) that has come; NOT_ENDED before. */
   receiveEnd: number;
   /** The end has been reported. */
@@ -57,11 +59,14 @@ export class SocketSlot {
   sendHead: number;
   sendTail: number;
   sendQueuedBytes: number;
-  /** Segments in the queue that are pieces of files. */
+  /** Segments in the queue that are pieces of files or records of their own type. */
   sendFiles: number;
   /** Why sending failed, -errno; 0 while it works. */
   sendErrno: number;
   shutdownWanted: boolean;
+  /** The kernel's TLS is attached; it opens what is received. */
+  kernelTls: boolean;
+  kernelOpens: boolean;
   /** It is on the list of sockets that the next flush looks at. */
   dirty: boolean;
 
@@ -76,6 +81,7 @@ export class SocketSlot {
     this.closing = false;
     this.paused = false;
     this.receiveWant = NOTHING;
+    this.receiveBytesMax = 0;
     this.receiveEnd = NOT_ENDED;
     this.endReported = false;
     this.sendHead = NO_SEGMENT;
@@ -84,6 +90,8 @@ export class SocketSlot {
     this.sendFiles = 0;
     this.sendErrno = 0;
     this.shutdownWanted = false;
+    this.kernelTls = false;
+    this.kernelOpens = false;
     this.dirty = false;
   }
 
@@ -99,8 +107,11 @@ export class SocketSlot {
     this.closing = false;
     this.paused = false;
     this.receiveWant = NOTHING;
+    this.receiveBytesMax = 0;
     this.receiveEnd = NOT_ENDED;
     this.endReported = false;
+    this.kernelTls = false;
+    this.kernelOpens = false;
     this.sendErrno = 0;
     this.shutdownWanted = false;
     assert(this.sendHead === NO_SEGMENT && this.sendQueuedBytes === 0, 'a free slot has segments');

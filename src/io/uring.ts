@@ -316,6 +316,7 @@ export class UringReactor extends KernelReactor<UringSocket> {
     );
     this.ring.sqeHalves[(index << 1) + 20] = stream ? MEDIUM_GROUP : LARGE_GROUP;
     if (stream) this.ring.sqes[index + 11] = this.streamBytesMax;
+    else this.ring.sqes[index + 6] = socket.receiveBytesMax;
     socket.armed = mode;
   }
 
@@ -483,8 +484,8 @@ export class UringReactor extends KernelReactor<UringSocket> {
     }
     if (!last) return;
     if (socket.closing) this.freeWhenQuiet(socket);
-    else if (result > 0 || result === -ECANCELED || result === -EINTR || result === -EAGAIN) {
-      if (socket.receiveWant !== NOTHING) this.markDirty(socket);
+    else if (isPassing(result) || this.tookRecord(socket, result)) {
+      if (!socket.closing && socket.receiveWant !== NOTHING) this.markDirty(socket);
     } else if (result === -ENOBUFS) this.starve(socket, buffers);
     else this.receiveEnded(socket, result);
   }
@@ -550,6 +551,10 @@ export class UringReactor extends KernelReactor<UringSocket> {
   private onNodeLoop(flags: number): void {
     this.nodeHasWork = true;
     if ((flags & IORING_CQE_F_MORE) === 0) this.watchNodeLoop();
+  }
+
+  protected override receiveIsArmed(socket: UringSocket): boolean {
+    return socket.armed !== NOTHING;
   }
 
   // Slots, from open to free.
@@ -662,6 +667,11 @@ export class UringReactor extends KernelReactor<UringSocket> {
     this.argumentUsed = offset + length;
     return offset;
   }
+}
+
+/** What a receive ended with is no end of receiving. */
+function isPassing(result: number): boolean {
+  return result > 0 || result === -ECANCELED || result === -EINTR || result === -EAGAIN;
 }
 
 function setAddress(words: Int32Array, index: number, value: number): void {

@@ -59,6 +59,7 @@ export const shutdown = declare<Call2>('shutdown', INT, [INT, INT]);
 export const recv = declare<Call4>('recv', INT, [INT, ADDRESS, SIZE, INT]);
 export const send = declare<Call4>('send', INT, [INT, ADDRESS, SIZE, INT]);
 export const sendmsg = declare<Call3>('sendmsg', INT, [INT, ADDRESS, INT]);
+export const recvmsg = declare<Call3>('recvmsg', INT, [INT, ADDRESS, INT]);
 export const sendfile = declare<Call4>('sendfile', INT, [INT, INT, ADDRESS, SIZE]);
 export const close = declare<Call1>('close', INT, [INT]);
 
