@@ -45,7 +45,6 @@ test('the example is refused for what is not built yet, and for nothing else', (
       '35 security.enable_seccomp: Not supported yet: seccomp',
       '39 security.enable_landlock: Not supported yet: Landlock',
       '47 performance.reuseport_balancing: Not supported yet: balancing by client address (it comes with more than one worker)',
-      '51 performance.huge_pages_enabled: Not supported yet: huge pages',
     ],
   );
 });
