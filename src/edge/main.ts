@@ -11,6 +11,8 @@ import { openReactor } from '../io/open.ts';
 import { Log } from '../log/log.ts';
 import { errnoName } from '../sys/errno.ts';
 import type { SocketAddress } from '../sys/sockaddr.ts';
+import { loadBackendTls } from './backend-tls.ts';
+import type { ResolvedServers } from './generation.ts';
 import { HttpsRedirect, httpsPortOf } from './https-redirect.ts';
 import { resolveServers } from './resolve-servers.ts';
 import { EdgeWorker } from './worker.ts';
@@ -30,13 +32,20 @@ export async function startEdge(config: Config, reload: () => LoadResult): Promi
   } catch (error) {
     return cannotStart(`The log file ${logging.filePath ?? ''} can't be opened: ${reasonOf(error)}`);
   }
-  const { reactor, reason } = openReactor();
+  const { hugePagesEnabled } = config.performance;
+  const { reactor, reason, hugePages } = openReactor({ hugePages: hugePagesEnabled });
+  if (hugePagesEnabled && !hugePages)
+    log.warn(
+      'performance.huge_pages_enabled: this kernel gives no huge pages for buffers; ordinary ones are used',
+    );
   const worker = new EdgeWorker(reactor, log);
   try {
-    worker.configure(config, await resolveServers(config));
+    configure(worker, config, await resolveServers(config));
   } catch (error) {
     return cannotStart(reasonOf(error));
   }
+  for (const { url } of config.upstreams.flatMap(({ servers }) => servers.filter((each) => each.insecure)))
+    log.warn(`backend ${url} is not verified (insecure = true): whoever is between can read and change all`);
   // Whoever can connect may send a signal: it must not find the process without an answer to it.
   const stopped = stopAsked(worker, log, reload);
   const unheard = openListeners(worker, config.server, log);
@@ -49,6 +58,16 @@ export async function startEdge(config: Config, reload: () => LoadResult): Promi
   await log.flush();
   log.flushSync();
   return EXIT_OK;
+}
+
+/** Puts a configuration in force. Throws an Error with the reason. */
+function configure(worker: EdgeWorker, config: Config, resolved: ResolvedServers): void {
+  const backendTls = loadBackendTls(config);
+  try {
+    worker.configure(config, resolved, null, backendTls);
+  } finally {
+    backendTls.free();
+  }
 }
 
 /** Opens those of `server.listen`, then those of `server.http`. Returns empty text, or why one can't be opened. */
@@ -100,6 +119,8 @@ function stopAsked(worker: EdgeWorker, log: Log, reload: () => LoadResult): Prom
 
 /** SIGHUP: the new configuration for every request to come, or the old one and the reason why. */
 async function reconfigure(worker: EdgeWorker, log: Log, reload: () => LoadResult): Promise<void> {
+  // Whoever moved the log file away asks for a new one with the same signal.
+  log.reopen();
   const { config, problems, warnings } = reload();
   for (const problem of problems) log.error(formatProblem(problem, 'reload'));
   for (const warning of warnings) log.warn(formatProblem(warning, 'reload'));
@@ -113,10 +134,22 @@ async function reconfigure(worker: EdgeWorker, log: Log, reload: () => LoadResul
     const before = worker.config;
     for (const key of needingRestart(before, config))
       log.warn(`reload: ${key} needs a restart; the old value stays`);
-    worker.configure(config, resolved);
+    configure(worker, config, resolved);
+    followLogging(log, config);
     log.info('reload: the new configuration is in force');
   } catch (error) {
     log.error(`reload: ${reasonOf(error)}; the old configuration stays in force`);
+  }
+}
+
+/** The log does from now on what `[logging]` says; where its new file can't be opened, all of that stays as it was. */
+function followLogging(log: Log, { logging }: Config): void {
+  try {
+    log.follow(logging);
+  } catch (error) {
+    log.error(
+      `reload: the log file ${logging.filePath ?? ''} can't be opened (${reasonOf(error)}); logging stays as it was`,
+    );
   }
 }
 
@@ -127,7 +160,8 @@ function needingRestart(before: Config, after: Config): string[] {
     keys.push('server.listen');
   if (JSON.stringify(before.server.http) !== JSON.stringify(after.server.http)) keys.push('server.http');
   if (before.server.threads !== after.server.threads) keys.push('server.threads');
-  if (JSON.stringify(before.logging) !== JSON.stringify(after.logging)) keys.push('logging');
+  if (before.performance.hugePagesEnabled !== after.performance.hugePagesEnabled)
+    keys.push('performance.huge_pages_enabled');
   return keys;
 }
 

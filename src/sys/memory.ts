@@ -3,6 +3,7 @@
  * the process unless `unmap` is called, after which nobody may touch its views.
  */
 
+import { readFileSync } from 'node:fs';
 import koffi from 'koffi';
 import { assert } from '../base/assert.ts';
 import { lastErrno, madvise, mmap, munmap } from './libc.ts';
@@ -59,7 +60,17 @@ export function mapPrivate(bytes: number): MappedMemory {
 /** The same, for which huge pages were asked. `granted` says whether the kernel will try; ordinary pages otherwise. */
 export function mapPrivateHuge(bytes: number): { readonly memory: MappedMemory; readonly granted: boolean } {
   const memory = mapAligned(bytes, HUGE_PAGE_BYTES);
-  return { memory, granted: madvise(memory.address, memory.length, MADV_HUGEPAGE) === 0 };
+  const asked = madvise(memory.address, memory.length, MADV_HUGEPAGE) === 0;
+  return { memory, granted: asked && givesHugePages() };
+}
+
+/** Where the administrator has switched them off, the kernel takes the wish and does nothing. */
+function givesHugePages(): boolean {
+  try {
+    return !readFileSync('/sys/kernel/mm/transparent_hugepage/enabled', 'utf8').includes('[never]');
+  } catch {
+    return false;
+  }
 }
 
 function mapAligned(bytes: number, alignment: number): MappedMemory {

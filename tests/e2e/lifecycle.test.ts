@@ -1,8 +1,10 @@
 /** Starting, reloading, stopping: signals, exit codes, what is said, and what goes on meanwhile. */
 
 import assert from 'node:assert/strict';
-import { readFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, readFileSync, renameSync, rmSync } from 'node:fs';
 import { createServer } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { type Edge, runCommand, runEdge, startEdge } from '../fixtures/edge.ts';
 import { IO_BACKENDS, type IoBackend } from '../fixtures/io-backends.ts';
@@ -12,6 +14,7 @@ import { freePort } from '../fixtures/ports.ts';
 import { exchangeOnce, RawClient } from '../fixtures/raw-client.ts';
 
 const HOST = 'Host: example.com\r\n';
+const HUGE_PAGES = '/sys/kernel/mm/transparent_hugepage/enabled';
 const STACK_TRACE = /^ {4}at .*:\d+:\d+\)?$/m;
 
 function get(target = '/'): string {
@@ -127,6 +130,66 @@ function suite(io: IoBackend): void {
       edge.signal('SIGHUP');
       await edge.logged(/restart/i, from);
       assert.equal((await exchangeOnce(edge.port, get())).text(), 'one');
+      await edge.stop();
+    });
+
+    test('SIGHUP opens a log file that was moved away anew, and does from then on what [logging] says', async () => {
+      const folder = mkdtempSync(join(tmpdir(), 'sallyport-logging-'));
+      const [first, second] = [join(folder, 'first.log'), join(folder, 'second.log')];
+      const logging = `level = "info"\nfile_path = "${first}"\nflush_interval_ms = 10`;
+      const edge = await startEdge(route(one.url), { io, logging });
+      const textOf = (path: string): string => (existsSync(path) ? readFileSync(path, 'utf8') : '');
+      const ready = (): boolean => textOf(first).includes('ready');
+      await until(ready, 5000, 'the first log');
+      renameSync(first, `${first}.1`);
+      // Even where the configuration is wrong.
+      edge.rewrite('this is no toml');
+      edge.signal('SIGHUP');
+      await until(() => textOf(first).includes('stays in force'), 5000, 'a log anew');
+      assert.ok(!textOf(`${first}.1`).includes('stays in force'));
+
+      const changed = logging.replace(first, second).replace('"info"', '"info"\nformat = "json"');
+      const whole = (text: string): string =>
+        readFileSync(edge.configPath, 'utf8').replace(
+          /\[logging\][\s\S]*$/,
+          `[logging]\n${text}\n${route(one.url)}`,
+        );
+      edge.rewriteWhole(whole(changed));
+      edge.signal('SIGHUP');
+      await until(() => textOf(second).includes('in force'), 5000, 'another log');
+      await exchangeOnce(edge.port, get('/in-json'));
+      await until(() => textOf(second).includes('/in-json'), 5000, 'an access entry');
+      for (const line of textOf(second).trimEnd().split('\n')) JSON.parse(line);
+
+      edge.rewriteWhole(
+        whole(changed.replace(second, join(folder, 'none', 'x.log')).replace('"info"', '"warn"')),
+      );
+      const length = textOf(second).length;
+      edge.signal('SIGHUP');
+      await until(
+        () => /logging stays as it was|file_path/.test(textOf(second).slice(length)),
+        5000,
+        'why not',
+      );
+
+      edge.rewriteWhole(whole(changed.replace('"info"', '"warn"')));
+      edge.signal('SIGHUP');
+      await pause(100);
+      edge.rewrite('this is no toml');
+      edge.signal('SIGHUP');
+      await until(() => /"error"[\s\S]*stays in force/i.test(textOf(second).slice(length)), 5000, 'an error');
+      const before = textOf(second).length;
+      await exchangeOnce(edge.port, get('/unseen'));
+      await edge.stop();
+      assert.ok(!textOf(second).slice(before).includes('/unseen'));
+      rmSync(folder, { recursive: true });
+    });
+
+    test('huge pages that can’t be had are told, and ordinary ones used', async () => {
+      const edge = await startEdge(`[performance]\nhuge_pages_enabled = true\n${route(one.url)}`, { io });
+      assert.equal((await exchangeOnce(edge.port, get())).text(), 'one');
+      const enabled = existsSync(HUGE_PAGES) && !readFileSync(HUGE_PAGES, 'utf8').includes('[never]');
+      assert.equal(edge.stderr().includes('performance.huge_pages_enabled: this kernel'), !enabled);
       await edge.stop();
     });
 
