@@ -40,6 +40,8 @@ const RESPONSE_HEAD_BYTES_MAX = 65536;
 const RESPONSE_LINE_BYTES_MAX = 8192;
 /** After accepting failed for want of descriptors or memory it is tried again this soon. */
 const ACCEPT_RETRY_MS = 250;
+/** When accepting has gone on for so long, its trouble is over; until then a further pause is no news. */
+const ACCEPT_CALM_MS = 5000;
 const BACKLOG = 4096;
 const REQUEST_ID_BYTES = 16;
 const SERVER_NAME = 'sallyport';
@@ -49,6 +51,7 @@ const DATE_VALUE_BYTES = 29;
 
 const T_ACCEPT = 1;
 const T_SHUTDOWN = 2;
+const T_CALM = 3;
 
 /** What the worker counts; plain numbers. */
 export interface EdgeCounters {
@@ -87,7 +90,10 @@ export class EdgeWorker
   private readonly clientHeadLimits: HeadLimits;
   private readonly acceptTimer: Timer;
   private readonly shutdownTimer: Timer;
+  private readonly calmTimer: Timer;
   private acceptPaused: boolean;
+  /** A pause was logged, and its end was not. */
+  private acceptTroubled: boolean;
   private readonly dateLine: number;
   private dateSecond: number;
   private readonly serverLine: number;
@@ -121,7 +127,9 @@ export class EdgeWorker
     };
     this.acceptTimer = new Timer(this, T_ACCEPT);
     this.shutdownTimer = new Timer(this, T_SHUTDOWN);
+    this.calmTimer = new Timer(this, T_CALM);
     this.acceptPaused = false;
+    this.acceptTroubled = false;
     this.forwardedParts = new ForwardedParts(this.constants);
     this.dateLine = this.constants.put(`Date: ${' '.repeat(DATE_VALUE_BYTES)}\r\n`);
     assert(DATE_LINE_BYTES === 'Date: '.length + DATE_VALUE_BYTES + 2, 'the date line has its length');
@@ -261,11 +269,8 @@ export class EdgeWorker
   }
 
   onAcceptError(_listener: Handle, errno: number): void {
-    if (!this.acceptPaused) {
-      this.counters.acceptPauses++;
+    if (this.pauseAccept())
       this.log.error(`accepting is paused: ${errnoName(errno)}`, { open_connections: this.openConnections });
-    }
-    this.acceptPaused = true;
     this.reactor.timers.arm(this.acceptTimer, this.reactor.nowMs + ACCEPT_RETRY_MS);
   }
 
@@ -275,18 +280,28 @@ export class EdgeWorker
     const limit = this.generation.config.security.maxConcurrentConnections;
     const full = limit > 0 && this.openConnections >= limit;
     if (full && !this.acceptPaused) {
-      this.acceptPaused = true;
-      this.counters.acceptPauses++;
-      this.log.warn('accepting is paused: security.max_concurrent_connections is reached', { limit });
+      if (this.pauseAccept())
+        this.log.warn('accepting is paused: security.max_concurrent_connections is reached', { limit });
       for (const listener of this.listeners) this.reactor.acceptPause(listener);
     } else if (!full && this.acceptPaused && this.acceptTimer.deadlineMs < 0) {
       this.resumeAccept();
     }
   }
 
+  /** Returns whether that is news for the log: once for each time of trouble, however often accepting is tried in it. */
+  private pauseAccept(): boolean {
+    if (this.acceptPaused) return false;
+    const isNews = !this.acceptTroubled;
+    this.acceptPaused = true;
+    this.acceptTroubled = true;
+    this.counters.acceptPauses++;
+    this.reactor.timers.disarm(this.calmTimer);
+    return isNews;
+  }
+
   private resumeAccept(): void {
     this.acceptPaused = false;
-    this.log.info('accepting again', { open_connections: this.openConnections });
+    this.reactor.timers.arm(this.calmTimer, this.reactor.nowMs + ACCEPT_CALM_MS);
     for (const listener of this.listeners) this.reactor.acceptResume(listener);
   }
 
@@ -305,6 +320,11 @@ export class EdgeWorker
       this.regulateAccept();
       return;
     }
+    if (timer.kind === T_CALM) {
+      this.acceptTroubled = false;
+      this.log.info('accepting again', { open_connections: this.openConnections });
+      return;
+    }
     if (this.openConnections > 0)
       this.log.warn('shutdown_timeout_secs is over', { cut: this.openConnections });
     for (const connection of [...this.connections]) connection.abort();
@@ -320,6 +340,7 @@ export class EdgeWorker
     this.isDraining = true;
     this.onStopped = onStopped;
     this.reactor.timers.disarm(this.acceptTimer);
+    this.reactor.timers.disarm(this.calmTimer);
     for (const listener of this.listeners.splice(0)) this.reactor.close(listener, false);
     for (const connection of [...this.connections]) connection.shutdown();
     this.reactor.timers.arm(this.shutdownTimer, this.reactor.nowMs + timeoutMs);

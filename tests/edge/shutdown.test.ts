@@ -283,6 +283,32 @@ describe('at its limits', () => {
     world.end();
   });
 
+  it('a time without descriptors is told once, and its end', (test) => {
+    const world = new EdgeWorld({ descriptorsMax: 3 });
+    const errors = test.mock.method(world.worker.log, 'error').mock;
+    const infos = test.mock.method(world.worker.log, 'info').mock;
+    const clients = [1, 2, 3, 4].map(() => world.client('GET'));
+    world.pass(10_000);
+    assert.ok(world.worker.counters.acceptPauses > 10);
+    assert.deepEqual(
+      errors.calls.map((call) => call.arguments[0]),
+      ['accepting is paused: EMFILE'],
+    );
+    // One after the other finds its place: that is no end yet.
+    for (const client of clients) {
+      client.close();
+      world.pass(300);
+    }
+    assert.equal(infos.callCount(), 0);
+    world.pass(6000);
+    assert.deepEqual(
+      infos.calls.map((call) => call.arguments[0]),
+      ['accepting again'],
+    );
+    assert.equal(errors.callCount(), 1);
+    world.end();
+  });
+
   it('a worker whose memory is full of requests that wait refuses more with 503, and serves again later', () => {
     const world = new EdgeWorld({ pool: { small: 256, medium: 64, large: 4 } });
     const origin = world.origin();
