@@ -9,6 +9,7 @@ import { delimiter, join } from 'node:path';
 
 /** Command, and the Debian package that brings it. */
 const COMMANDS: readonly (readonly [string, string])[] = [
+  ['chromium', 'chromium'],
   ['curl', 'curl'],
   ['gcc', 'gcc'],
   ['git', 'git'],
@@ -20,6 +21,7 @@ const COMMANDS: readonly (readonly [string, string])[] = [
   ['ps', 'procps'],
   ['python3', 'python3'],
   ['taskset', 'util-linux'],
+  ['testssl', 'testssl.sh'],
   ['wrk', 'wrk'],
 ];
 /** Where daemons live that an ordinary user's PATH leaves out. */

@@ -15,6 +15,8 @@ import { loadBackendTls } from './backend-tls.ts';
 import type { ResolvedServers } from './generation.ts';
 import { HttpsRedirect, httpsPortOf } from './https-redirect.ts';
 import { resolveServers } from './resolve-servers.ts';
+import { ServerTls } from './server-tls.ts';
+import type { TlsSessions } from './tls-acceptor.ts';
 import { EdgeWorker } from './worker.ts';
 
 const EXIT_OK = 0;
@@ -60,11 +62,21 @@ export async function startEdge(config: Config, reload: () => LoadResult): Promi
   return EXIT_OK;
 }
 
+/** TLS of the listeners: what of it outlives a reload. */
+const serverTls = new ServerTls();
+
 /** Puts a configuration in force. Throws an Error with the reason. */
 function configure(worker: EdgeWorker, config: Config, resolved: ResolvedServers): void {
   const backendTls = loadBackendTls(config);
+  let sessions: TlsSessions | null = null;
   try {
-    worker.configure(config, resolved, null, backendTls);
+    if (config.tls !== null) sessions = serverTls.load(config.tls);
+    worker.configure(config, resolved, sessions, backendTls);
+    serverTls.keep();
+  } catch (error) {
+    sessions?.free();
+    serverTls.drop();
+    throw error;
   } finally {
     backendTls.free();
   }
@@ -159,6 +171,7 @@ function needingRestart(before: Config, after: Config): string[] {
   if (JSON.stringify(before.server.listen) !== JSON.stringify(after.server.listen))
     keys.push('server.listen');
   if (JSON.stringify(before.server.http) !== JSON.stringify(after.server.http)) keys.push('server.http');
+  if ((before.tls === null) !== (after.tls === null)) keys.push('tls');
   if (before.server.threads !== after.server.threads) keys.push('server.threads');
   if (before.performance.hugePagesEnabled !== after.performance.hugePagesEnabled)
     keys.push('performance.huge_pages_enabled');

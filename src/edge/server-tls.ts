@@ -1,0 +1,66 @@
+/**
+ * TLS of the listeners, as a configuration has it: its files are read when it is loaded, and never in between. The
+ * keys of tickets live longer: what was given out before a reload is still good after it.
+ */
+
+import type { TlsConfig } from '../config/model.ts';
+import { readTlsFiles } from '../tls/certificate-files.ts';
+import { ServerContexts } from '../tls/server-contexts.ts';
+import { TicketKeys } from '../tls/ticket-keys.ts';
+
+/** For ALPN, best first. */
+const PROTOCOLS = ['http/1.1'];
+
+/** Keys of tickets, and what they were made of. */
+interface Tickets {
+  readonly keys: TicketKeys | null;
+  readonly source: string;
+}
+
+const NO_TICKETS: Tickets = { keys: null, source: '' };
+
+export class ServerTls {
+  private inForce: Tickets;
+  private loaded: Tickets;
+
+  constructor() {
+    this.inForce = NO_TICKETS;
+    this.loaded = NO_TICKETS;
+  }
+
+  /**
+   * Contexts for new connections; `keep` or `drop` follows. Throws an Error with the reason where something can't be
+   * used, and nothing is left behind.
+   */
+  load(settings: TlsConfig): ServerContexts {
+    const material = readTlsFiles(settings);
+    this.loaded = this.ticketsFor(settings, material.ticketKeys);
+    try {
+      return new ServerContexts({ settings, material, tickets: this.loaded.keys, protocols: PROTOCOLS });
+    } catch (error) {
+      this.drop();
+      throw error;
+    }
+  }
+
+  private ticketsFor(settings: TlsConfig, file: Uint8Array | null): Tickets {
+    if (!settings.sessionTickets) return NO_TICKETS;
+    const periodSecs = settings.sessionTicketRotationSecs;
+    const source = `${periodSecs} ${file === null ? 'rotating' : Buffer.from(file).toString('base64')}`;
+    if (source === this.inForce.source) return this.inForce;
+    const keys = file === null ? TicketKeys.rotating(periodSecs) : TicketKeys.fixed(file, periodSecs);
+    return { keys, source };
+  }
+
+  /** What was loaded is in force. */
+  keep(): void {
+    if (this.loaded.keys !== this.inForce.keys) this.inForce.keys?.free();
+    this.inForce = this.loaded;
+  }
+
+  /** What was loaded is not to be used after all. */
+  drop(): void {
+    if (this.loaded.keys !== this.inForce.keys) this.loaded.keys?.free();
+    this.loaded = this.inForce;
+  }
+}
