@@ -2,19 +2,21 @@
 
 import { describeAction, describeMatch, describeServer, describeUpstream } from '../config/describe.ts';
 import { formatKeyPath, quoteKey } from '../config/key-path.ts';
-import { type LoadResult, loadConfigFile } from '../config/load.ts';
+import type { LoadResult } from '../config/load.ts';
 import type { Config, RouteConfig } from '../config/model.ts';
 import { formatListenAddress } from '../config/network-names.ts';
 import { NOT_BUILT } from '../config/not-built.ts';
 import { formatProblem } from '../config/problem.ts';
 import type { GivenKey } from '../config/schema-nodes.ts';
 import { isTable, type TomlValue } from '../config/toml.ts';
+import { describeCertificates } from '../tls/inspect.ts';
 import { EXIT_CONFIG, EXIT_OK } from './exit-codes.ts';
+import { loadAndInspect } from './load.ts';
 import { describeIo } from './machine.ts';
 import { type Terminal, wrap } from './terminal.ts';
 
 export function check(configPath: string, terminal: Terminal): number {
-  const result = loadConfigFile(configPath);
+  const result = loadAndInspect(configPath);
   const { config, problems, warnings } = result;
   if (config === null) {
     for (const problem of [...problems, ...warnings]) terminal.err(formatProblem(problem, configPath));
@@ -24,6 +26,7 @@ export function check(configPath: string, terminal: Terminal): number {
   }
   const report = new CheckReport(terminal);
   report.listeners(config);
+  report.certificates(config);
   report.routes(config, result);
   report.upstreams(config);
   report.otherKeys(result);
@@ -70,9 +73,18 @@ class CheckReport {
   listeners(config: Config): void {
     const { server } = config;
     this.title('Listens on');
-    const protocols = config.tls === null ? 'HTTP/1.1, without TLS' : 'TLS';
+    const protocols =
+      config.tls === null
+        ? 'HTTP/1.1, without TLS'
+        : `HTTP/1.1 over TLS ${config.tls.minVersion === '1.3' ? '1.3' : '1.2 and 1.3'}`;
     for (const address of server.listen) this.line(1, `${formatListenAddress(address)}  (${protocols})`);
     for (const address of server.http) this.line(1, `${formatListenAddress(address)}  (redirects to HTTPS)`);
+  }
+
+  certificates({ tls }: Config): void {
+    if (tls === null) return;
+    this.title('Certificates, the default one first');
+    for (const line of describeCertificates(tls)) this.line(1, line);
   }
 
   routes(config: Config, result: LoadResult): void {

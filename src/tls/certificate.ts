@@ -108,12 +108,12 @@ function shortAddress(address: string): string {
 
 /** The private key of a PEM file, or why it can't be used. */
 export function readKey(pem: Uint8Array): KeyObject | string {
+  const key = Buffer.from(pem.buffer, pem.byteOffset, pem.byteLength);
   try {
-    return createPrivateKey({ key: Buffer.from(pem.buffer, pem.byteOffset, pem.byteLength), format: 'pem' });
-  } catch (error) {
-    const { code } = error as NodeJS.ErrnoException;
-    if (code === 'ERR_MISSING_PASSPHRASE')
-      return 'it is encrypted, and nobody is there to type its passphrase';
+    return createPrivateKey({ key, format: 'pem' });
+  } catch {
+    // PKCS#8, or the older `Proc-Type: 4,ENCRYPTED`.
+    if (key.includes('ENCRYPTED')) return 'it is encrypted, and nobody is there to type its passphrase';
     return 'it holds no private key in PEM that can be read';
   }
 }

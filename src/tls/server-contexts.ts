@@ -258,6 +258,23 @@ export class ServerContexts {
   }
 }
 
+/** Why OpenSSL won't have a certificate or its chain (a signature that is too weak), or ''. */
+export function certificateFault(certificate: ServerCertificate): string {
+  const ctx = SSL_CTX_new(TLS_server_method());
+  if (ctx === 0) return 'no memory for a TLS context';
+  ERR_clear_error();
+  SSL_CTX_set_security_level(ctx, SECURITY_LEVEL);
+  const leaf = readCertificate(certificate.leaf.toString());
+  const isUsed =
+    leaf !== 0 &&
+    SSL_CTX_use_certificate(ctx, leaf) === 1 &&
+    certificate.chain.slice(1).every((each) => addIntermediate(ctx, each.toString()));
+  const reason = isUsed ? '' : opensslErrors() || 'OpenSSL refuses it';
+  if (leaf !== 0) X509_free(leaf);
+  SSL_CTX_free(ctx);
+  return reason;
+}
+
 /** How messages name a certificate. */
 function placeOf(index: number): string {
   return index === 0 ? 'tls' : `tls.certificates[${index - 1}]`;
@@ -288,8 +305,19 @@ function stapleResponse({ certificate }: LoadedCertificate, leaf: number, respon
   staple(leaf, response, status.nextUpdate);
 }
 
-/** What an OCSP response says of a certificate whose X509 is `leaf`, or why it can't be used. */
-export function ocspStatus(
+/** What an OCSP response says of a certificate, or why it can't be used. */
+export function readOcsp(
+  certificate: ServerCertificate,
+  response: Uint8Array,
+): ReturnType<typeof readOcspResponse> {
+  const leaf = readCertificate(certificate.leaf.toString());
+  if (leaf === 0) return opensslErrors();
+  const status = ocspStatus(certificate, leaf, response);
+  X509_free(leaf);
+  return status;
+}
+
+function ocspStatus(
   certificate: ServerCertificate,
   leaf: number,
   response: Uint8Array,
