@@ -40,10 +40,20 @@ const SO_LINGER = 13;
 const SO_REUSEPORT = 15;
 const IPPROTO_TCP = 6;
 const TCP_NODELAY = 1;
+const TCP_KEEPIDLE = 4;
+const TCP_KEEPINTVL = 5;
+const TCP_KEEPCNT = 6;
 const TCP_INFO = 11;
 /** struct tcp_info up to and with tcpi_bytes_acked, a u64. */
 const TCP_INFO_BYTES = 128;
 const TCP_INFO_BYTES_ACKED = 120;
+/**
+ * A peer that has vanished without a word is noticed three minutes after its last one: a probe after two, and three
+ * more. The kernel's own default is two hours, for which a silent tunnel would hold both of its ends.
+ */
+const KEEPALIVE_IDLE_SECS = 120;
+const KEEPALIVE_INTERVAL_SECS = 15;
+const KEEPALIVE_PROBES = 4;
 const IPPROTO_IPV6 = 41;
 const IPV6_V6ONLY = 26;
 const SHUT_WR = 1;
@@ -61,18 +71,26 @@ const LINGER = 8;
 // Two words: an option's value, or a pair of descriptors; and a length.
 const VALUE = 16;
 const LENGTH = 20;
+const KEEPALIVE = 24;
 const ADDRESS = 64;
 const PATH = 256;
 const INFO = 512;
 scratch.words[ONE >> 2] = 1;
 scratch.words[LINGER >> 2] = 1;
+const KEEPALIVE_OPTIONS = [TCP_KEEPIDLE, TCP_KEEPINTVL, TCP_KEEPCNT];
+scratch.words.set([KEEPALIVE_IDLE_SECS, KEEPALIVE_INTERVAL_SECS, KEEPALIVE_PROBES], KEEPALIVE >> 2);
 
-/** A non-blocking stream socket with TCP_NODELAY and SO_KEEPALIVE where they apply. Descriptor or -errno. */
+/**
+ * A non-blocking stream socket with TCP_NODELAY and keepalive where they apply; sockets that a listener accepts inherit
+ * both. Descriptor or -errno.
+ */
 export function createStreamSocket(family: number): number {
   const fd = negated(socket(family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
   if (fd >= 0 && family !== AF_UNIX) {
     setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, scratch.address + ONE, 4);
     setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, scratch.address + ONE, 4);
+    for (let index = 0; index < KEEPALIVE_OPTIONS.length; index++)
+      setsockopt(fd, IPPROTO_TCP, KEEPALIVE_OPTIONS[index], scratch.address + KEEPALIVE + 4 * index, 4);
   }
   return fd;
 }
