@@ -1,7 +1,8 @@
 /** A TLS record of which only the beginning has come: a copy of it, in a buffer that holds the whole of it. */
 
-import { type BufferId, type BufferPool, MEDIUM, NO_BUFFER, SMALL, SMALL_BYTES } from '../io/buffer-pool.ts';
+import { type BufferId, type BufferPool, MEDIUM_BYTES, NO_BUFFER, SMALL_BYTES } from '../io/buffer-pool.ts';
 import { CIPHERTEXT_MAX, HEADER_BYTES } from '../tls/record-layer.ts';
+import { acquireAtLeast } from './tls-buffers.ts';
 
 /** Results of `append` that are not an offset. */
 export const RECORD_TOO_LONG = -1;
@@ -32,7 +33,7 @@ export class PartialRecord {
   keep(offset: number, end: number): boolean {
     const { bytes } = this.pool;
     const isLong = end - offset >= HEADER_BYTES && recordBytesAt(bytes, offset) > SMALL_BYTES;
-    this.buffer = this.pool.acquire(isLong ? MEDIUM : SMALL);
+    this.buffer = acquireAtLeast(this.pool, isLong ? MEDIUM_BYTES : SMALL_BYTES);
     if (this.buffer === NO_BUFFER) return false;
     this.start = this.pool.offsetOf(this.buffer);
     this.end = this.start;
@@ -43,6 +44,12 @@ export class PartialRecord {
   /** Bytes of the whole record; 0 while its header is not whole. */
   get recordBytes(): number {
     return this.end - this.start < HEADER_BYTES ? 0 : recordBytesAt(this.pool.bytes, this.start);
+  }
+
+  /** Bytes that are known to be missing: of the header, then of the record. */
+  get bytesMissing(): number {
+    const { recordBytes } = this;
+    return (recordBytes === 0 ? HEADER_BYTES : recordBytes) - (this.end - this.start);
   }
 
   get isWhole(): boolean {
@@ -72,7 +79,7 @@ export class PartialRecord {
   }
 
   private grow(): boolean {
-    const larger = this.pool.acquire(MEDIUM);
+    const larger = acquireAtLeast(this.pool, MEDIUM_BYTES);
     if (larger === NO_BUFFER) return false;
     const { buffer, start, end } = this;
     this.buffer = larger;

@@ -54,13 +54,13 @@ import { PartialRecord, RECORD_BYTES_MAX, RECORD_TOO_LONG, recordBytesAt } from 
 import type { SocketPort } from './stream.ts';
 import { FILE_END_TAG, FILE_PART_TAG, type Sealer, TlsQueue } from './tls-queue.ts';
 
-const T_HANDSHAKE = 0;
-const T_OPEN = 1;
-const T_CLOSING = 2;
+export const T_HANDSHAKE = 0;
+export const T_OPEN = 1;
+export const T_CLOSING = 2;
 const T_CLOSED = 3;
 
-/** Tag of the segment after which the socket is closed. */
-const LAST_TAG = 0x10002;
+/** Tag of the segment after which the socket is closed. Above it are tags of whoever extends this. */
+export const LAST_TAG = 0x10002;
 
 /** After a fatal alert the peer's rest is discarded this long, so that no reset overtakes the alert. */
 const LINGER_MS = 1000;
@@ -92,28 +92,28 @@ export class TlsSocket implements SocketPort, SocketHandler, TimerHandler, Seale
   handle: Handle;
   private readonly owner: TlsOwner;
   private readonly isServer: boolean;
-  private state: number;
-  private handler: SocketHandler | null;
+  protected state: number;
+  protected handler: SocketHandler | null;
   private handshake: Handshake | null;
-  private layer: RecordLayer | null;
-  private post: PostHandshake | null;
+  protected layer: RecordLayer | null;
+  protected post: PostHandshake | null;
   private queue: TlsQueue | null;
   private timer: Timer | null;
   /** The record that is not whole yet. */
-  private partial: PartialRecord | null;
+  protected partial: PartialRecord | null;
   /** The reactor receives into medium buffers; a large piece was asked for and has not brought content yet. */
   private receivesStream: boolean;
   private awaitsOnce: boolean;
   /** Content was handed on. Between looks. */
-  private delivered: boolean;
-  private peerEnded: boolean;
-  private notified: boolean;
-  private endAsked: boolean;
+  protected delivered: boolean;
+  protected peerEnded: boolean;
+  protected notified: boolean;
+  protected endAsked: boolean;
   private lingers: boolean;
   /** The peer asked for new keys: the next record is preceded by a KeyUpdate. */
-  private updateDue: boolean;
+  protected updateDue: boolean;
   private emptyRecords: number;
-  private controls: number;
+  protected controls: number;
   private discardedBytes: number;
   /** Files whose last bytes are under way: tag and length, in order. */
   private filesUnderWay: number[];
@@ -176,7 +176,7 @@ export class TlsSocket implements SocketPort, SocketHandler, TimerHandler, Seale
     this.finish(true);
   }
 
-  private armTimer(delayMs: number): void {
+  protected armTimer(delayMs: number): void {
     if (this.timer === null) this.timer = new Timer(this, 0);
     this.reactor.timers.arm(this.timer, this.reactor.nowMs + delayMs);
   }
@@ -227,7 +227,7 @@ export class TlsSocket implements SocketPort, SocketHandler, TimerHandler, Seale
   }
 
   /** Gives everything back but the socket itself. */
-  private dispose(): void {
+  protected dispose(): void {
     this.disarmTimer();
     this.handshake?.free();
     this.handshake = null;
@@ -239,7 +239,7 @@ export class TlsSocket implements SocketPort, SocketHandler, TimerHandler, Seale
   }
 
   /** Closes the socket now. */
-  private finish(abortive: boolean): void {
+  protected finish(abortive: boolean): void {
     if (this.state === T_CLOSED) return;
     this.state = T_CLOSED;
     this.dispose();
@@ -280,20 +280,25 @@ export class TlsSocket implements SocketPort, SocketHandler, TimerHandler, Seale
     this.handler?.onReceiveEnd(this.handle, errno < 0 ? errno : -ECONNABORTED);
   }
 
-  private discard(length: number): void {
+  protected discard(length: number): void {
     this.discardedBytes += length;
     if (this.discardedBytes > LINGER_BYTES_MAX) this.finish(false);
   }
 
   /** Feeds the handshake. Returns the offset of the first byte that is not its own. */
-  private shake(offset: number, end: number): number {
+  protected shake(offset: number, end: number): number {
     const { pool } = this.reactor;
     let at = offset;
-    while (at < end && this.state === T_HANDSHAKE && this.handshake !== null) {
+    while (at < end && this.state === T_HANDSHAKE && this.handshake?.state === H_CONTINUES) {
       at = this.handshake.feed(pool.bytes, pool.address, at, end);
       this.sendHandshakeOutput(this.handshake);
     }
     return at;
+  }
+
+  /** Tag of what the handshake sends. */
+  protected get outputTag(): number {
+    return 0;
   }
 
   private sendHandshakeOutput(handshake: Handshake): void {
@@ -309,7 +314,7 @@ export class TlsSocket implements SocketPort, SocketHandler, TimerHandler, Seale
         const at = pool.offsetOf(id);
         const taken = handshake.takeOutput(pool.bytes, pool.address, at, pool.sizeOf(id));
         const isLast = handshake.state !== H_CONTINUES && handshake.state !== H_COMPLETE;
-        this.reactor.send(this.handle, id, at, taken, isLast ? LAST_TAG : 0);
+        this.reactor.send(this.handle, id, at, taken, isLast ? LAST_TAG : this.outputTag);
         if (isLast) this.notified = true;
       }
     }
@@ -319,12 +324,13 @@ export class TlsSocket implements SocketPort, SocketHandler, TimerHandler, Seale
     else if (handshake.state !== H_CONTINUES) this.failHandshake(handshake.reason);
   }
 
-  private open(handshake: Handshake): void {
+  protected open(handshake: Handshake): void {
     this.layer = handshake.takeRecordLayer();
     if (this.layer === null) {
       this.failHandshake('a cipher suite that the record layer does not know');
       return;
     }
+    if (!this.prepare(this.layer)) return;
     this.disarmTimer();
     this.state = T_OPEN;
     this.owner.onTlsOpen(this, handshake);
@@ -336,7 +342,12 @@ export class TlsSocket implements SocketPort, SocketHandler, TimerHandler, Seale
     if (!this.isServer && this.state === T_OPEN) this.handler?.onConnect(this.handle, 0);
   }
 
-  private failHandshake(reason: string): void {
+  /** The handshake is complete and nobody has heard of it. False: it has failed after all. */
+  protected prepare(_layer: RecordLayer): boolean {
+    return true;
+  }
+
+  protected failHandshake(reason: string): void {
     if (this.state !== T_HANDSHAKE) return;
     this.reason = reason;
     const isConnecting = this.handler !== null;
@@ -373,7 +384,7 @@ export class TlsSocket implements SocketPort, SocketHandler, TimerHandler, Seale
   // ---- Records ------------------------------------------------------------------------------------------
 
   /** Opens all records that are whole in `buffer` from `offset` to `end`, and keeps the beginning of one that is not. */
-  private openRecords(buffer: BufferId, offset: number, end: number): void {
+  protected openRecords(buffer: BufferId, offset: number, end: number): void {
     const { bytes } = this.reactor.pool;
     let at = this.partial === null ? offset : this.extendPartial(this.partial, offset, end);
     while (end - at >= HEADER_BYTES && this.isReading) {
@@ -391,7 +402,7 @@ export class TlsSocket implements SocketPort, SocketHandler, TimerHandler, Seale
     if (!this.partial.keep(at, end)) this.outOfMemory();
   }
 
-  private get isReading(): boolean {
+  protected get isReading(): boolean {
     return this.state === T_OPEN && !this.peerEnded;
   }
 
@@ -452,7 +463,7 @@ export class TlsSocket implements SocketPort, SocketHandler, TimerHandler, Seale
     else this.handler.onReceive(this.handle, buffer, offset, length);
   }
 
-  private readAlert(offset: number, length: number): void {
+  protected readAlert(offset: number, length: number): void {
     if (length !== 2) {
       this.fail(ALERT_DECODE_ERROR);
       return;
@@ -469,7 +480,7 @@ export class TlsSocket implements SocketPort, SocketHandler, TimerHandler, Seale
   }
 
   /** Messages after the handshake: KeyUpdate, tickets, attempts to renegotiate. */
-  private readHandshakeMessages(offset: number, length: number): void {
+  protected readHandshakeMessages(offset: number, length: number): void {
     const { layer, reactor } = this;
     if (layer === null) return;
     if (this.post === null) this.post = new PostHandshake(layer.suite.version, this.isServer);
@@ -489,7 +500,7 @@ export class TlsSocket implements SocketPort, SocketHandler, TimerHandler, Seale
       if (message === M_TICKET) {
         this.handshake?.readTickets();
       } else if (message === M_KEY_UPDATE || message === M_KEY_UPDATE_REQUESTED) {
-        layer.updateReadKey();
+        if (!this.updateReadKey(layer)) return;
         if (message === M_KEY_UPDATE_REQUESTED) this.updateDue = true;
         if (this.handshake !== null) this.endTickets(this.handshake);
       }
@@ -497,8 +508,14 @@ export class TlsSocket implements SocketPort, SocketHandler, TimerHandler, Seale
     if (post.isBetween) this.post = null;
   }
 
+  /** The peer's next records come under new keys. False: the connection has failed. */
+  protected updateReadKey(layer: RecordLayer): boolean {
+    layer.updateReadKey();
+    return true;
+  }
+
   /** The peer has broken the protocol: it is told, and our handler learns of a broken connection. */
-  private fail(alert: number): void {
+  protected fail(alert: number): void {
     if (!this.isReading) return;
     this.reason = `TLS: ${alertName(alert)}`;
     this.endReceiving();
@@ -514,7 +531,7 @@ export class TlsSocket implements SocketPort, SocketHandler, TimerHandler, Seale
     this.dropPartial();
   }
 
-  private outOfMemory(): void {
+  protected outOfMemory(): void {
     this.reason = 'out of memory for a TLS record';
     this.endReceiving();
     this.handler?.onReceiveEnd(this.handle, -ECONNRESET);
@@ -632,7 +649,7 @@ export class TlsSocket implements SocketPort, SocketHandler, TimerHandler, Seale
   }
 
   /** Sends an alert behind what was sealed before it. */
-  private sendAlert(level: number, code: number, tag: number): void {
+  protected sendAlert(level: number, code: number, tag: number): void {
     const { layer } = this;
     const { pool } = this.reactor;
     if (layer === null || this.notified) return;

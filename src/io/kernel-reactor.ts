@@ -265,14 +265,21 @@ export abstract class KernelReactor<S extends SocketSlot> implements Reactor, De
   startKernelTls(handle: Handle, direction: KernelTlsDirection, key: KernelTlsKey): number {
     const socket = this.find(handle);
     if (socket === this.nobody) return -EBADF;
-    if (direction === TLS_RX ? this.receiveIsArmed(socket) : socket.sendHead !== NO_SEGMENT) return -EBUSY;
+    const isBusy =
+      direction === TLS_RX
+        ? this.receiveIsArmed(socket)
+        : !socket.kernelSeals && socket.sendHead !== NO_SEGMENT;
+    if (isBusy) return -EBUSY;
     if (!socket.kernelTls) {
       const result = attachKernelTls(socket.fd);
       if (result < 0) return result;
       socket.kernelTls = true;
     }
     const result = setKernelTlsKey(socket.fd, direction, key);
-    if (result === 0 && direction === TLS_RX) socket.kernelOpens = true;
+    if (result === 0) {
+      if (direction === TLS_RX) socket.kernelOpens = true;
+      else socket.kernelSeals = true;
+    }
     return result;
   }
 

@@ -142,8 +142,8 @@ export interface Reactor {
   /**
    * Kernel TLS, with `receiveAtMost` and `sendRecord`: all three, or none where the backend can't. Gives the kernel the
    * key of one direction: what is sent or received from now on is content of application data. 0 or -errno: -EBUSY
-   * while something is queued or (receiving) a receive is still armed, and where a new key can't take an old one's
-   * place; the socket is as it was then.
+   * while something is queued that is to leave as it is, while a receive is still armed, and where a new key can't
+   * take an old one's place; the socket is as it was then.
    */
   startKernelTls?(handle: Handle, direction: KernelTlsDirection, key: KernelTlsKey): number;
   /** `receiveOnce` of `bytesMax` bytes at most; only while nothing is being received. */

@@ -64,8 +64,9 @@ export class SocketSlot {
   /** Why sending failed, -errno; 0 while it works. */
   sendErrno: number;
   shutdownWanted: boolean;
-  /** The kernel's TLS is attached; it opens what is received. */
+  /** The kernel's TLS is attached; it seals what is sent; it opens what is received. */
   kernelTls: boolean;
+  kernelSeals: boolean;
   kernelOpens: boolean;
   /** It is on the list of sockets that the next flush looks at. */
   dirty: boolean;
@@ -91,6 +92,7 @@ export class SocketSlot {
     this.sendErrno = 0;
     this.shutdownWanted = false;
     this.kernelTls = false;
+    this.kernelSeals = false;
     this.kernelOpens = false;
     this.dirty = false;
   }
@@ -111,6 +113,7 @@ export class SocketSlot {
     this.receiveEnd = NOT_ENDED;
     this.endReported = false;
     this.kernelTls = false;
+    this.kernelSeals = false;
     this.kernelOpens = false;
     this.sendErrno = 0;
     this.shutdownWanted = false;
