@@ -11,13 +11,19 @@ import {
   MEDIUM,
   MEDIUM_BYTES,
   NO_BUFFER,
+  SMALL,
+  SMALL_BYTES,
 } from '../io/buffer-pool.ts';
 import { type FileHandle, type FileHandler, PENDING, type Reactor } from '../io/reactor.ts';
 
 /** Sealed bytes under way from which on no more of a file is read. */
 const FILE_AHEAD_BYTES = 262144;
-/** Reading stops while fewer large buffers than this are free: they are for what is under way already. */
+/** Files are read in small pieces while fewer large buffers than this are free: they are for what is under way already. */
 const FREE_LARGE_MIN = 8;
+/** Read into a buffer of each class. Sealed they fit into one again, but for the end of a file in a medium one. */
+const SMALL_PART_BYTES = SMALL_BYTES - 64;
+const MEDIUM_PART_BYTES = 16384;
+const LARGE_PART_BYTES = LARGE_BYTES >> 1;
 
 /** One entry: content (`buffer` with a reference) or, where `file` > 0, a part of a file. */
 interface Entry {
@@ -40,16 +46,18 @@ export interface Sealer {
   seal(offset: number, length: number, tag: number): number;
   /** The last bytes of a file were sealed: `onSend` of the segment with FILE_END_TAG tells when they have left. */
   fileSealed(tag: number, total: number): void;
-  /** A file ended early (`result` bytes were sealed) or failed (-errno). */
-  fileFailed(tag: number, result: number): void;
+  /** A file ended early: `result` bytes were sealed. */
+  fileShort(tag: number, result: number): void;
+  /** A file can't be read: nothing behind it may be sent, and the queue is cleared. */
+  fileFailed(tag: number, errno: number): void;
   /** All is sealed. */
   queueEmpty(): void;
   /** Memory is short: `pump` is to be called again soon. */
   retryLater(): void;
 }
 
-/** Tags of the reactor's segments that carry parts of a file; above all tags of content. */
-export const FILE_PART_TAG = 0x10000;
+/** Tags of the reactor's segments, above all tags of content: a part of something, and the end of a file. */
+export const PART_TAG = 0x10000;
 export const FILE_END_TAG = 0x10001;
 
 export class TlsQueue implements FileHandler {
@@ -120,23 +128,40 @@ export class TlsQueue implements FileHandler {
   /** Reads the next part of a file. False: it is under way, or has to wait. */
   private readPart(entry: Entry): boolean {
     if (this.sealer.sealedBytesQueued() >= FILE_AHEAD_BYTES) return false;
-    const { reactor } = this.sealer;
-    const isShort = entry.length <= MEDIUM_BYTES;
-    if (!isShort && this.pool.freeCount(LARGE) < FREE_LARGE_MIN) {
-      this.sealer.retryLater();
-      return false;
-    }
-    const buffer = this.pool.acquire(isShort ? MEDIUM : LARGE);
+    const buffer = this.acquireFor(entry.length);
     if (buffer === NO_BUFFER) {
       this.sealer.retryLater();
       return false;
     }
-    // Half of a large buffer: sealed it still fits into one.
-    const length = Math.min(entry.length, isShort ? entry.length : LARGE_BYTES >> 1);
+    const length = Math.min(entry.length, this.partBytes(buffer, entry.length));
     this.reading = buffer;
-    const result = reactor.readFile(entry.file, entry.offset, this.pool.offsetOf(buffer), length, this, 0);
+    const result = this.sealer.reactor.readFile(
+      entry.file,
+      entry.offset,
+      this.pool.offsetOf(buffer),
+      length,
+      this,
+      0,
+    );
     if (result === PENDING) return false;
     return this.partRead(result);
+  }
+
+  /** For the next part of `length` bytes that are left. */
+  private acquireFor(length: number): BufferId {
+    const { pool } = this;
+    let id = NO_BUFFER;
+    if (length <= SMALL_PART_BYTES) id = pool.acquire(SMALL);
+    else if (length > MEDIUM_BYTES && pool.freeCount(LARGE) >= FREE_LARGE_MIN) id = pool.acquire(LARGE);
+    if (id === NO_BUFFER) id = pool.acquire(MEDIUM);
+    return id === NO_BUFFER ? pool.acquire(SMALL) : id;
+  }
+
+  private partBytes(buffer: BufferId, left: number): number {
+    const sizeClass = this.pool.classOf(buffer);
+    if (sizeClass === LARGE) return LARGE_PART_BYTES;
+    if (sizeClass === SMALL) return SMALL_PART_BYTES;
+    return left <= MEDIUM_BYTES ? left : MEDIUM_PART_BYTES;
   }
 
   onOpen(): void {
@@ -160,7 +185,8 @@ export class TlsQueue implements FileHandler {
       this.pool.release(buffer);
       this.entries.shift();
       this.bytes -= entry.length;
-      this.sealer.fileFailed(entry.tag, result < 0 ? result : entry.total - entry.length);
+      if (result < 0) this.sealer.fileFailed(entry.tag, result);
+      else this.sealer.fileShort(entry.tag, entry.total - entry.length);
       return true;
     }
     this.advance(entry, result);
@@ -169,7 +195,7 @@ export class TlsQueue implements FileHandler {
       this.entries.shift();
       this.sealer.fileSealed(entry.tag, entry.total);
     }
-    const tag = isLast ? FILE_END_TAG : FILE_PART_TAG;
+    const tag = isLast ? FILE_END_TAG : PART_TAG;
     const at = this.pool.offsetOf(buffer);
     const sealed = this.sealer.seal(at, result, tag);
     if (sealed === result) {
@@ -190,12 +216,12 @@ export class TlsQueue implements FileHandler {
     return false;
   }
 
-  /** Drops everything; `failed` hears of each segment with its tag. */
+  /** Drops everything; `failed` hears of each segment's tag but PART_TAG and 0. */
   clear(failed: ((tag: number) => void) | null): void {
     this.closed = true;
     for (const entry of this.entries.splice(0)) {
       if (entry.buffer !== NO_BUFFER) this.pool.release(entry.buffer);
-      if (failed !== null && entry.tag !== 0 && entry.tag < FILE_PART_TAG) failed(entry.tag);
+      if (failed !== null && entry.tag !== 0 && entry.tag !== PART_TAG) failed(entry.tag);
     }
     this.bytes = 0;
   }

@@ -8,15 +8,7 @@
  */
 
 import { Timer, type TimerHandler } from '../base/timer-wheel.ts';
-import {
-  type BufferId,
-  LARGE,
-  MEDIUM,
-  MEDIUM_BYTES,
-  NO_BUFFER,
-  SMALL,
-  SMALL_BYTES,
-} from '../io/buffer-pool.ts';
+import { type BufferId, NO_BUFFER, SMALL_BYTES } from '../io/buffer-pool.ts';
 import type { FileHandle, Handle, Reactor, SocketHandler } from '../io/reactor.ts';
 import { ECONNABORTED, ECONNRESET, EPROTO } from '../sys/errno.ts';
 import type { SocketAddress } from '../sys/sockaddr.ts';
@@ -51,8 +43,10 @@ import {
 } from '../tls/record-layer.ts';
 import { TLS13 } from '../tls/suites.ts';
 import { PartialRecord, RECORD_BYTES_MAX, RECORD_TOO_LONG, recordBytesAt } from './partial-record.ts';
+import { PLAIN_HTTP_ANSWER } from './plain-http.ts';
 import type { SocketPort } from './stream.ts';
-import { FILE_END_TAG, FILE_PART_TAG, type Sealer, TlsQueue } from './tls-queue.ts';
+import { acquireAbout, acquireAtLeast } from './tls-buffers.ts';
+import { FILE_END_TAG, PART_TAG, type Sealer, TlsQueue } from './tls-queue.ts';
 
 export const T_HANDSHAKE = 0;
 export const T_OPEN = 1;
@@ -65,6 +59,8 @@ export const LAST_TAG = 0x10002;
 /** After a fatal alert the peer's rest is discarded this long, so that no reset overtakes the alert. */
 const LINGER_MS = 1000;
 const LINGER_BYTES_MAX = 262144;
+/** The last record in a buffer is left out where less than this of its content would fit. */
+const RECORD_CONTENT_MIN = 1024;
 /** When no buffer was free, sealing is tried again this soon. */
 const RETRY_MS = 10;
 /** Records without content in a row, and control messages without content between them, that a peer may send. */
@@ -73,9 +69,6 @@ const CONTROL_MESSAGES_MAX = 32;
 /** A KeyUpdate's record at most: message (5), type (1), header and tag. */
 const KEY_UPDATE_RECORD_BYTES = 27;
 const KEY_UPDATE = 24;
-
-const PLAIN_HTTP_BODY = 'This port speaks TLS: use https:// instead of http://.\n';
-const PLAIN_HTTP_ANSWER = `HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: ${PLAIN_HTTP_BODY.length}\r\nConnection: close\r\n\r\n${PLAIN_HTTP_BODY}`;
 
 /** Who made the socket. Called from `turn()` only. */
 export interface TlsOwner {
@@ -106,10 +99,18 @@ export class TlsSocket implements SocketPort, SocketHandler, TimerHandler, Seale
   private awaitsOnce: boolean;
   /** Content was handed on. Between looks. */
   protected delivered: boolean;
+  /** Nothing more is read: the peer has ended, by whatever means, or broken the protocol. */
   protected peerEnded: boolean;
+  /** The socket has ended: the reactor will bring nothing more. */
+  private streamEnded: boolean;
+  /** Our last alert is sealed: nothing may be sealed after it. */
   protected notified: boolean;
+  /** It was a fatal one. */
+  private alerted: boolean;
   protected endAsked: boolean;
   private lingers: boolean;
+  /** Why nothing more can be sent; 0: it can. */
+  protected sendErrno: number;
   /** The peer asked for new keys: the next record is preceded by a KeyUpdate. */
   protected updateDue: boolean;
   private emptyRecords: number;
@@ -117,8 +118,8 @@ export class TlsSocket implements SocketPort, SocketHandler, TimerHandler, Seale
   private discardedBytes: number;
   /** Files whose last bytes are under way: tag and length, in order. */
   private filesUnderWay: number[];
-  /** Files that ended badly: tag and result, told at the next chance. */
-  private filesFailed: number[];
+  /** Results of segments that never reached the reactor: tag and result, told at the next chance. */
+  private owed: number[];
   /** Why the handshake failed or the peer's records were refused; for logs. */
   reason: string;
 
@@ -143,15 +144,18 @@ export class TlsSocket implements SocketPort, SocketHandler, TimerHandler, Seale
     this.awaitsOnce = false;
     this.delivered = false;
     this.peerEnded = false;
+    this.streamEnded = false;
     this.notified = false;
+    this.alerted = false;
     this.endAsked = false;
     this.lingers = false;
+    this.sendErrno = 0;
     this.updateDue = false;
     this.emptyRecords = 0;
     this.controls = 0;
     this.discardedBytes = 0;
-    this.filesUnderWay = NO_FILES;
-    this.filesFailed = NO_FILES;
+    this.filesUnderWay = NOTHING;
+    this.owed = NOTHING;
     this.reason = '';
   }
 
@@ -193,8 +197,10 @@ export class TlsSocket implements SocketPort, SocketHandler, TimerHandler, Seale
         this.failHandshake('the handshake took too long');
         return;
       case T_OPEN:
-        this.tellFailedFiles();
+        this.tellOwed();
         this.queue?.pump();
+        // There was no buffer for the close_notify.
+        if (this.endAsked && this.queue === null && !this.notified) this.sendEnd();
         return;
       case T_CLOSING:
         this.finish(false);
@@ -265,12 +271,12 @@ export class TlsSocket implements SocketPort, SocketHandler, TimerHandler, Seale
   onReceiveEnd(_handle: Handle, errno: number): void {
     this.receivesStream = false;
     this.awaitsOnce = false;
+    this.streamEnded = true;
     if (this.state === T_HANDSHAKE) {
       this.failHandshake(errno < 0 ? 'the connection broke' : 'the peer left');
       return;
     }
     if (this.state === T_CLOSING) {
-      this.peerEnded = true;
       if (!this.hasUnsent) this.finish(false);
       return;
     }
@@ -306,10 +312,9 @@ export class TlsSocket implements SocketPort, SocketHandler, TimerHandler, Seale
     const length = handshake.outputBytes;
     let failed = '';
     if (length > 0) {
-      const id = pool.acquire(length <= SMALL_BYTES ? SMALL : length <= MEDIUM_BYTES ? MEDIUM : LARGE);
-      if (id === NO_BUFFER || length > pool.sizeOf(id)) {
+      const id = acquireAtLeast(pool, length);
+      if (id === NO_BUFFER) {
         failed = 'out of memory';
-        if (id !== NO_BUFFER) pool.release(id);
       } else {
         const at = pool.offsetOf(id);
         const taken = handshake.takeOutput(pool.bytes, pool.address, at, pool.sizeOf(id));
@@ -359,7 +364,7 @@ export class TlsSocket implements SocketPort, SocketHandler, TimerHandler, Seale
 
   private refusePlainHttp(): void {
     const { pool } = this.reactor;
-    const id = pool.acquire(SMALL);
+    const id = acquireAtLeast(pool, SMALL_BYTES);
     if (id !== NO_BUFFER) {
       const at = pool.offsetOf(id);
       pool.text.latin1Write(PLAIN_HTTP_ANSWER, at, PLAIN_HTTP_ANSWER.length);
@@ -434,8 +439,11 @@ export class TlsSocket implements SocketPort, SocketHandler, TimerHandler, Seale
     if (handshake !== null) handshake.offerRecord(pool.address + offset, recordBytes);
     const type = layer.open(pool.bytes, pool.address, offset, recordBytes);
     if (handshake !== null && type !== RECORD_HANDSHAKE) this.endTickets(handshake);
-    if (type === RECORD_APPLICATION_DATA) this.deliver(buffer, opened.offset, opened.length);
-    else if (type < 0) this.fail(-type);
+    if (type < 0) this.fail(-type);
+    // Nothing may come between the parts of a message, and none of them is empty (RFC 8446 §5.1).
+    else if (type !== RECORD_HANDSHAKE && this.post !== null) this.fail(ALERT_UNEXPECTED_MESSAGE);
+    else if (type !== RECORD_APPLICATION_DATA && opened.length === 0) this.fail(ALERT_UNEXPECTED_MESSAGE);
+    else if (type === RECORD_APPLICATION_DATA) this.deliver(buffer, opened.offset, opened.length);
     else if (type === RECORD_ALERT) this.readAlert(opened.offset, opened.length);
     else if (type === RECORD_HANDSHAKE) this.readHandshakeMessages(opened.offset, opened.length);
     else this.fail(ALERT_UNEXPECTED_MESSAGE);
@@ -449,10 +457,6 @@ export class TlsSocket implements SocketPort, SocketHandler, TimerHandler, Seale
   private deliver(buffer: BufferId, offset: number, length: number): void {
     if (length === 0) {
       if (++this.emptyRecords > EMPTY_RECORDS_MAX) this.fail(ALERT_UNEXPECTED_MESSAGE);
-      return;
-    }
-    if (this.post !== null && !this.post.isBetween) {
-      this.fail(ALERT_UNEXPECTED_MESSAGE);
       return;
     }
     this.emptyRecords = 0;
@@ -519,7 +523,10 @@ export class TlsSocket implements SocketPort, SocketHandler, TimerHandler, Seale
     if (!this.isReading) return;
     this.reason = `TLS: ${alertName(alert)}`;
     this.endReceiving();
+    this.failSending(-EPROTO);
+    this.alerted = !this.notified;
     this.sendAlert(ALERT_LEVEL_FATAL, alert, LAST_TAG);
+    this.alerted &&= this.notified;
     this.handler?.onReceiveEnd(this.handle, -EPROTO);
   }
 
@@ -558,8 +565,9 @@ export class TlsSocket implements SocketPort, SocketHandler, TimerHandler, Seale
   }
 
   receiveStop(): void {
-    if (!this.receivesStream || this.state !== T_OPEN) return;
+    if (this.state !== T_OPEN || (!this.receivesStream && !this.awaitsOnce)) return;
     this.receivesStream = false;
+    this.awaitsOnce = false;
     this.reactor.receiveStop(this.handle);
   }
 
@@ -568,8 +576,9 @@ export class TlsSocket implements SocketPort, SocketHandler, TimerHandler, Seale
   /** As the reactor's; `onSend` brings the sealed length where it brings one. */
   send(_handle: Handle, buffer: BufferId, offset: number, length: number, tag: number): void {
     const { pool } = this.reactor;
-    if (this.state !== T_OPEN || this.endAsked) {
+    if (this.state !== T_OPEN || this.endAsked || this.sendErrno !== 0 || length === 0) {
       pool.release(buffer);
+      this.owe(tag, this.sendErrno);
       return;
     }
     if (this.queue === null) {
@@ -587,7 +596,10 @@ export class TlsSocket implements SocketPort, SocketHandler, TimerHandler, Seale
   }
 
   sendFile(_handle: Handle, file: FileHandle, fileOffset: number, length: number, tag: number): void {
-    if (this.state !== T_OPEN || this.endAsked) return;
+    if (this.state !== T_OPEN || this.endAsked || this.sendErrno !== 0 || length === 0) {
+      this.owe(tag, this.sendErrno);
+      return;
+    }
     const queue = this.queue ?? this.openQueue();
     queue.file(file, fileOffset, length, tag);
     queue.pump();
@@ -616,22 +628,23 @@ export class TlsSocket implements SocketPort, SocketHandler, TimerHandler, Seale
     const { fragmentMax, overhead } = layer;
     const updates = this.updateDue || layer.writeSequence >= KEY_RECORDS_MAX;
     const extra = updates && layer.suite.version === TLS13 ? KEY_UPDATE_RECORD_BYTES : 0;
-    const wanted = extra + length + Math.ceil(length / fragmentMax) * overhead;
-    let id = pool.acquire(wanted <= SMALL_BYTES ? SMALL : wanted <= MEDIUM_BYTES ? MEDIUM : LARGE);
-    if (id === NO_BUFFER) id = pool.acquire(MEDIUM);
+    const id = acquireAbout(pool, extra + length + Math.ceil(length / fragmentMax) * overhead);
     if (id === NO_BUFFER) return 0;
     const start = pool.offsetOf(id);
-    const records = Math.floor((pool.sizeOf(id) - extra) / (fragmentMax + overhead));
-    const total = wanted <= pool.sizeOf(id) ? length : records * fragmentMax;
+    const end = start + pool.sizeOf(id);
     let at = start;
     if (extra > 0) at += this.sealKeyUpdate(layer, at);
-    for (let sealed = 0; sealed < total; ) {
-      const part = Math.min(fragmentMax, total - sealed);
+    let sealed = 0;
+    while (sealed < length) {
+      const room = end - at - overhead;
+      if (room < Math.min(length - sealed, RECORD_CONTENT_MIN)) break;
+      const part = Math.min(fragmentMax, length - sealed, room);
       at += layer.seal(pool.bytes, pool.address, RECORD_APPLICATION_DATA, offset + sealed, part, at);
       sealed += part;
     }
-    this.reactor.send(this.handle, id, start, at - start, total === length ? tag : 0);
-    return total;
+    // Every segment has a tag: the queue goes on when one has left.
+    this.reactor.send(this.handle, id, start, at - start, sealed === length && tag !== 0 ? tag : PART_TAG);
+    return sealed;
   }
 
   /** Update of our own keys, because the peer asked or they were used enough. Returns the record's length. */
@@ -648,12 +661,12 @@ export class TlsSocket implements SocketPort, SocketHandler, TimerHandler, Seale
     return length;
   }
 
-  /** Sends an alert behind what was sealed before it. */
+  /** Sends an alert behind what was sealed before it, unless there was one: `notified` is false where no buffer is free. */
   protected sendAlert(level: number, code: number, tag: number): void {
     const { layer } = this;
     const { pool } = this.reactor;
     if (layer === null || this.notified) return;
-    const id = pool.acquire(SMALL);
+    const id = acquireAtLeast(pool, SMALL_BYTES);
     if (id === NO_BUFFER) return;
     this.notified = true;
     const start = pool.offsetOf(id);
@@ -683,35 +696,35 @@ export class TlsSocket implements SocketPort, SocketHandler, TimerHandler, Seale
     if (this.queue === null) this.sendEnd();
   }
 
-  /** close_notify, then FIN. */
+  /** close_notify, then FIN; the FIN alone where what was to come before it could not be sent. */
   private sendEnd(): void {
-    this.sendAlert(ALERT_LEVEL_WARNING, ALERT_CLOSE_NOTIFY, 0);
-    this.reactor.shutdownSend(this.handle);
+    if (this.sendErrno === 0) this.sendAlert(ALERT_LEVEL_WARNING, ALERT_CLOSE_NOTIFY, PART_TAG);
+    if (this.sendErrno === 0 && !this.notified) this.retryLater();
+    else this.reactor.shutdownSend(this.handle);
   }
 
   /** As the reactor's, but that a close_notify (or the alert that tells why) leaves first where nothing waits before it. */
   close(_handle: Handle, abortive: boolean): void {
     if (this.state === T_CLOSED || this.state === T_CLOSING) return;
-    const alerted = this.notified && !this.endAsked;
-    if (this.state !== T_OPEN || (abortive && !alerted) || this.queue !== null) {
-      this.finish(abortive);
-      return;
-    }
-    if (alerted) {
+    if (this.alerted && this.state === T_OPEN) {
       this.linger();
       return;
     }
-    if (this.hasUnsent || this.notified) {
-      this.finish(false);
+    const isUnfinished = this.queue !== null || this.sendErrno !== 0 || this.hasUnsent;
+    if (this.state !== T_OPEN || abortive || isUnfinished || this.notified) {
+      this.finish(abortive);
       return;
     }
     this.sendAlert(ALERT_LEVEL_WARNING, ALERT_CLOSE_NOTIFY, LAST_TAG);
+    if (!this.notified) {
+      this.finish(false);
+      return;
+    }
     this.state = T_CLOSING;
     this.dropPartial();
     this.handshake?.free();
     this.handshake = null;
     this.armTimer(LINGER_MS);
-    if (!this.notified) this.finish(false);
   }
 
   private get hasUnsent(): boolean {
@@ -722,49 +735,70 @@ export class TlsSocket implements SocketPort, SocketHandler, TimerHandler, Seale
 
   onSend(_handle: Handle, tag: number, result: number): void {
     if (this.state === T_CLOSING) {
-      if (result < 0 || (tag === LAST_TAG && (!this.lingers || this.peerEnded))) this.finish(false);
+      if (result < 0 || (tag === LAST_TAG && (!this.lingers || this.streamEnded))) this.finish(false);
       return;
     }
-    if (this.state !== T_OPEN || tag === LAST_TAG) return;
-    if (tag >= FILE_PART_TAG) this.filePartLeft(tag, result);
-    else this.handler?.onSend(this.handle, tag, result);
-    if (result < 0) this.failQueue(result);
+    if (this.state !== T_OPEN) return;
+    if (tag === FILE_END_TAG) this.fileLeft(result);
+    else if (tag < PART_TAG) this.handler?.onSend(this.handle, tag, result);
+    if (result < 0) this.failSending(result);
     else this.queue?.pump();
   }
 
-  private filePartLeft(tag: number, result: number): void {
-    if (tag !== FILE_END_TAG) return;
-    const fileTag = this.filesUnderWay.shift() ?? 0;
+  private fileLeft(result: number): void {
+    const tag = this.filesUnderWay.shift() ?? 0;
     const total = this.filesUnderWay.shift() ?? 0;
-    this.handler?.onSend(this.handle, fileTag, result < 0 ? result : total);
+    this.handler?.onSend(this.handle, tag, result < 0 ? result : total);
   }
 
-  private failQueue(errno: number): void {
+  /** Nothing more can be sent: what waits fails now, what still comes at once. */
+  protected failSending(errno: number): void {
+    if (this.sendErrno !== 0 || this.state !== T_OPEN) return;
+    this.sendErrno = errno;
     const { queue } = this;
-    if (queue === null) return;
     this.queue = null;
-    queue.clear((tag) => this.handler?.onSend(this.handle, tag, errno));
+    queue?.clear((tag) => this.failQueued(tag, errno));
+  }
+
+  private failQueued(tag: number, errno: number): void {
+    if (tag !== FILE_END_TAG) {
+      this.owe(tag, errno);
+      return;
+    }
+    // The end of the file that was sealed last.
+    this.filesUnderWay.pop();
+    this.owe(this.filesUnderWay.pop() ?? 0, errno);
+  }
+
+  /** Tells a result from the timer: this may be inside a call of our handler's. */
+  private owe(tag: number, result: number): void {
+    if (tag === 0 || this.state !== T_OPEN) return;
+    if (this.owed === NOTHING) this.owed = [];
+    this.owed.push(tag, result);
+    this.armTimer(0);
+  }
+
+  private tellOwed(): void {
+    const { owed } = this;
+    this.owed = NOTHING;
+    for (let index = 0; index < owed.length && this.state === T_OPEN; index += 2)
+      this.handler?.onSend(this.handle, owed[index], owed[index + 1]);
   }
 
   // ---- The queue's events -------------------------------------------------------------------------------------
 
   fileSealed(tag: number, total: number): void {
-    if (this.filesUnderWay === NO_FILES) this.filesUnderWay = [];
+    if (this.filesUnderWay === NOTHING) this.filesUnderWay = [];
     this.filesUnderWay.push(tag, total);
   }
 
-  /** Told from the timer: this may be inside a call of our handler's. */
-  fileFailed(tag: number, result: number): void {
-    if (this.filesFailed === NO_FILES) this.filesFailed = [];
-    this.filesFailed.push(tag, result);
-    this.armTimer(0);
+  fileShort(tag: number, result: number): void {
+    this.owe(tag, result);
   }
 
-  private tellFailedFiles(): void {
-    const failed = this.filesFailed;
-    this.filesFailed = NO_FILES;
-    for (let index = 0; index < failed.length; index += 2)
-      this.handler?.onSend(this.handle, failed[index], failed[index + 1]);
+  fileFailed(tag: number, errno: number): void {
+    this.owe(tag, errno);
+    this.failSending(errno);
   }
 
   queueEmpty(): void {
@@ -777,5 +811,5 @@ export class TlsSocket implements SocketPort, SocketHandler, TimerHandler, Seale
   }
 }
 
-/** Most connections never send a file. */
-const NO_FILES: number[] = [];
+/** Most connections never send a file, nor fail to send. */
+const NOTHING: number[] = [];

@@ -22,6 +22,7 @@ import {
 import {
   ALERT_BAD_RECORD_MAC,
   ALERT_DECODE_ERROR,
+  ALERT_PROTOCOL_VERSION,
   ALERT_RECORD_OVERFLOW,
   ALERT_UNEXPECTED_MESSAGE,
 } from './alert.ts';
@@ -71,8 +72,10 @@ class SharedCipher {
   /** Ready for the record with the nonce at NONCE_SCRATCH. */
   begin(slot: SecretSlot): void {
     const key = this.keyedBy === slot ? 0 : secrets.address + slot;
+    const ready = EVP_CipherInit_ex(this.context, 0, 0, key, scratch.address + NONCE_SCRATCH, this.encrypts);
+    // Going on would be with another connection's key.
+    assert(ready === 1, 'a cipher context can be keyed');
     this.keyedBy = slot;
-    EVP_CipherInit_ex(this.context, 0, 0, key, scratch.address + NONCE_SCRATCH, this.encrypts);
   }
 }
 
@@ -168,16 +171,17 @@ export class RecordLayer {
     const lengthAt = scratch.address + LENGTH_SCRATCH;
     if (isTls13) EVP_CipherUpdate(context, 0, lengthAt, address + target, HEADER_BYTES);
     else this.updateTls12Aad(context, this.writeSequence, type, length);
-    if (length > 0) EVP_CipherUpdate(context, address + content, lengthAt, address + source, length);
     let end = content + length;
+    let done = 1;
+    if (length > 0) done &= EVP_CipherUpdate(context, address + content, lengthAt, address + source, length);
     if (isTls13) {
       scratch.bytes[TYPE_SCRATCH] = type;
-      EVP_CipherUpdate(context, address + end, lengthAt, scratch.address + TYPE_SCRATCH, 1);
+      done &= EVP_CipherUpdate(context, address + end, lengthAt, scratch.address + TYPE_SCRATCH, 1);
       end++;
     }
-    const final = EVP_CipherFinal_ex(context, address + end, lengthAt);
-    assert(final === 1, 'sealing a record');
-    EVP_CIPHER_CTX_ctrl(context, EVP_CTRL_AEAD_GET_TAG, TAG_BYTES, address + end);
+    done &= EVP_CipherFinal_ex(context, address + end, lengthAt);
+    done &= EVP_CIPHER_CTX_ctrl(context, EVP_CTRL_AEAD_GET_TAG, TAG_BYTES, address + end);
+    assert(done === 1, 'sealing a record');
     this.writeSequence++;
     return recordBytes;
   }
@@ -196,6 +200,10 @@ export class RecordLayer {
     if (isTls13 && outerType !== RECORD_APPLICATION_DATA) return -ALERT_UNEXPECTED_MESSAGE;
     if (recordBytes > RECORD_MAX) return -ALERT_RECORD_OVERFLOW;
     if (length < (isTls13 ? 1 : 0)) return -ALERT_DECODE_ERROR;
+    // In TLS 1.3 the version is ignored (RFC 8446 §5.1), though its bytes are authenticated.
+    if (!isTls13 && (bytes[offset + 1] !== 3 || bytes[offset + 2] !== 3)) return -ALERT_PROTOCOL_VERSION;
+    // Content, type and padding (RFC 8446 §5.4); content alone in TLS 1.2.
+    if (length > PLAINTEXT_MAX + (isTls13 ? 1 : 0)) return -ALERT_RECORD_OVERFLOW;
     this.putNonce(this.readSlot, this.readSequence);
     if (suite.explicitNonceBytes > 0) {
       for (let index = 0; index < 8; index++)
@@ -214,13 +222,13 @@ export class RecordLayer {
     opened.offset = content;
     if (!isTls13) {
       opened.length = length;
-      return length > PLAINTEXT_MAX ? -ALERT_RECORD_OVERFLOW : outerType;
+      return outerType;
     }
     let last = tag - 1;
     while (last >= content && bytes[last] === 0) last--;
     if (last < content) return -ALERT_UNEXPECTED_MESSAGE;
     opened.length = last - content;
-    return opened.length > PLAINTEXT_MAX ? -ALERT_RECORD_OVERFLOW : bytes[last];
+    return bytes[last];
   }
 
   /** The next generation of keys in which the peer sends (TLS 1.3 only). */
