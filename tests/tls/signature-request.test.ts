@@ -246,6 +246,12 @@ const MESSAGES: readonly MessageCase[] = [
     kind: 'none',
   },
   {
+    name: 'a transcript with something in ServerHelloDone',
+    role: ROLE_CLIENT,
+    message: clientTranscript({ done: 1 }),
+    kind: 'none',
+  },
+  {
     name: 'a message after the transcript',
     role: ROLE_CLIENT,
     message: Uint8Array.of(...TRANSCRIPT, ...handshakeMessage(20, new Uint8Array(12))),

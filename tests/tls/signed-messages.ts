@@ -34,8 +34,13 @@ export function handshakeMessage(type: number, body: Uint8Array): Uint8Array {
   return joined([Buffer.of(type, 0, body.length >> 8, body.length & 0xff), body]);
 }
 
-/** What a TLS 1.2 client signs: the handshake up to its ClientKeyExchange, possibly without one of the messages. */
-export function clientTranscript(options: { stapled?: boolean; without?: number } = {}): Uint8Array {
+/**
+ * What a TLS 1.2 client signs: the handshake up to its ClientKeyExchange, possibly with a stapled response, without
+ * one of the messages, or with a ServerHelloDone of `done` bytes.
+ */
+export function clientTranscript(
+  options: { stapled?: boolean; without?: number; done?: number } = {},
+): Uint8Array {
   const hello = Buffer.concat([Buffer.of(3, 3), Buffer.alloc(40, 0xcd)]);
   const messages: readonly (readonly [number, Uint8Array])[] = [
     [1, hello],
@@ -44,7 +49,7 @@ export function clientTranscript(options: { stapled?: boolean; without?: number 
     ...(options.stapled === true ? [[22, Buffer.alloc(50, 2)] as const] : []),
     [12, Buffer.alloc(140, 3)],
     [13, Buffer.alloc(30, 4)],
-    [14, Buffer.alloc(0)],
+    [14, Buffer.alloc(options.done ?? 0)],
     [11, Buffer.alloc(200, 5)],
     [16, Buffer.alloc(66, 6)],
   ];
