@@ -49,6 +49,12 @@ export function copyAcross(
   for (let index = 0; index < length; index++) target[to + index] = source[from + index];
 }
 
+/** Writes short Latin-1 text, for which a call into the engine would cost more; returns the offset after it. */
+export function putText(bytes: Uint8Array, at: number, text: string): number {
+  for (let index = 0; index < text.length; index++) bytes[at + index] = text.charCodeAt(index);
+  return at + text.length;
+}
+
 /** Whether `length` bytes at `offset` are exactly `expected`. */
 export function equalsBytes(
   bytes: Uint8Array,

@@ -7,7 +7,7 @@
  */
 
 import { assert } from '../base/assert.ts';
-import { copyBytes, lowerByte } from '../base/bytes.ts';
+import { copyBytes, lowerByte, putText } from '../base/bytes.ts';
 import { hostLengthOf } from '../http/authority.ts';
 import {
   E_BODY_TOO_LARGE,
@@ -545,10 +545,10 @@ export class Exchange implements ResponseTarget, VariableSource {
 
   writeVariable(variable: number, at: number): number {
     const { request } = this;
-    const { bytes, text } = this.reactor.pool;
+    const { bytes } = this.reactor.pool;
     switch (variable) {
       case V_CLIENT_IP:
-        return at + text.latin1Write(this.client?.text ?? '', at, this.variableLength(V_CLIENT_IP));
+        return putText(bytes, at, this.client?.text ?? '');
       case V_HOST: {
         const length = this.variableLength(V_HOST);
         for (let index = 0; index < length; index++)
@@ -564,9 +564,9 @@ export class Exchange implements ResponseTarget, VariableSource {
         return end + 1 + request.queryLength;
       }
       case V_SCHEME:
-        return at + text.latin1Write(this.stream?.scheme === SCHEME_HTTPS ? 'https' : 'http', at, 5);
+        return putText(bytes, at, this.stream?.scheme === SCHEME_HTTPS ? 'https' : 'http');
       default:
-        return at + text.latin1Write(this.requestId(), at, this.requestId().length);
+        return putText(bytes, at, this.requestId());
     }
   }
 

@@ -11,6 +11,7 @@ import {
   hexValue,
   putDecimal,
   putHex,
+  putText,
   rangesEqualIgnoreCase,
 } from '../../src/base/bytes.ts';
 
@@ -97,4 +98,11 @@ test('knows the value of each hexadecimal digit and of nothing else', () => {
     const digit = '0123456789abcdef'.indexOf(String.fromCharCode(byte).toLowerCase());
     assert.equal(hexValue(byte), digit, `byte ${byte}`);
   }
+});
+
+test('putText writes Latin-1 text and returns where it ends', () => {
+  const bytes = new Uint8Array(8);
+  assert.equal(putText(bytes, 2, 'aé:'), 5);
+  assert.deepEqual([...bytes], [0, 0, 0x61, 0xe9, 0x3a, 0, 0, 0]);
+  assert.equal(putText(bytes, 8, ''), 8);
 });
