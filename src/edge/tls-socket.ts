@@ -47,6 +47,7 @@ import { PLAIN_HTTP_ANSWER } from './plain-http.ts';
 import type { SocketPort } from './stream.ts';
 import { acquireAbout, acquireAtLeast } from './tls-buffers.ts';
 import { FILE_END_TAG, PART_TAG, type Sealer, TlsQueue } from './tls-queue.ts';
+import { TlsResults } from './tls-results.ts';
 
 export const T_HANDSHAKE = 0;
 export const T_OPEN = 1;
@@ -116,10 +117,8 @@ export class TlsSocket implements SocketPort, SocketHandler, TimerHandler, Seale
   private emptyRecords: number;
   protected controls: number;
   private discardedBytes: number;
-  /** Files whose last bytes are under way: tag and length, in order. */
-  private filesUnderWay: number[];
-  /** Results of segments that never reached the reactor: tag and result, told at the next chance. */
-  private owed: number[];
+  /** Of files, and of what never reached the reactor. */
+  private results: TlsResults | null;
   /** Why the handshake failed or the peer's records were refused; for logs. */
   reason: string;
 
@@ -154,8 +153,7 @@ export class TlsSocket implements SocketPort, SocketHandler, TimerHandler, Seale
     this.emptyRecords = 0;
     this.controls = 0;
     this.discardedBytes = 0;
-    this.filesUnderWay = NOTHING;
-    this.owed = NOTHING;
+    this.results = null;
     this.reason = '';
   }
 
@@ -277,7 +275,7 @@ export class TlsSocket implements SocketPort, SocketHandler, TimerHandler, Seale
       return;
     }
     if (this.state === T_CLOSING) {
-      if (!this.hasUnsent) this.finish(false);
+      if (this.sealedBytesQueued() === 0) this.finish(false);
       return;
     }
     if (this.peerEnded || this.state !== T_OPEN) return;
@@ -710,7 +708,7 @@ export class TlsSocket implements SocketPort, SocketHandler, TimerHandler, Seale
       this.linger();
       return;
     }
-    const isUnfinished = this.queue !== null || this.sendErrno !== 0 || this.hasUnsent;
+    const isUnfinished = this.queue !== null || this.sendErrno !== 0 || this.sealedBytesQueued() > 0;
     if (this.state !== T_OPEN || abortive || isUnfinished || this.notified) {
       this.finish(abortive);
       return;
@@ -727,10 +725,6 @@ export class TlsSocket implements SocketPort, SocketHandler, TimerHandler, Seale
     this.armTimer(LINGER_MS);
   }
 
-  private get hasUnsent(): boolean {
-    return this.reactor.sendQueuedBytes(this.handle) > 0;
-  }
-
   // ---- What has left ----------------------------------------------------------------------------------------
 
   onSend(_handle: Handle, tag: number, result: number): void {
@@ -739,16 +733,14 @@ export class TlsSocket implements SocketPort, SocketHandler, TimerHandler, Seale
       return;
     }
     if (this.state !== T_OPEN) return;
-    if (tag === FILE_END_TAG) this.fileLeft(result);
-    else if (tag < PART_TAG) this.handler?.onSend(this.handle, tag, result);
+    if (tag < PART_TAG) {
+      this.handler?.onSend(this.handle, tag, result);
+    } else if (tag === FILE_END_TAG) {
+      this.results?.fileLeft(result);
+      this.tellOwed();
+    }
     if (result < 0) this.failSending(result);
     else this.queue?.pump();
-  }
-
-  private fileLeft(result: number): void {
-    const tag = this.filesUnderWay.shift() ?? 0;
-    const total = this.filesUnderWay.shift() ?? 0;
-    this.handler?.onSend(this.handle, tag, result < 0 ? result : total);
   }
 
   /** Nothing more can be sent: what waits fails now, what still comes at once. */
@@ -761,26 +753,21 @@ export class TlsSocket implements SocketPort, SocketHandler, TimerHandler, Seale
   }
 
   private failQueued(tag: number, errno: number): void {
-    if (tag !== FILE_END_TAG) {
-      this.owe(tag, errno);
-      return;
-    }
-    // The end of the file that was sealed last.
-    this.filesUnderWay.pop();
-    this.owe(this.filesUnderWay.pop() ?? 0, errno);
+    if (tag !== FILE_END_TAG) this.owe(tag, errno);
+    else if (this.results !== null) this.owe(this.results.fileDropped(), errno);
   }
 
-  /** Tells a result from the timer: this may be inside a call of our handler's. */
+  /** Told from the timer: this may be inside a call of our handler's. */
   private owe(tag: number, result: number): void {
-    if (tag === 0 || this.state !== T_OPEN) return;
-    if (this.owed === NOTHING) this.owed = [];
-    this.owed.push(tag, result);
+    if (this.state !== T_OPEN || tag === 0) return;
+    if (this.results === null) this.results = new TlsResults();
+    this.results.owe(tag, result);
     this.armTimer(0);
   }
 
   private tellOwed(): void {
-    const { owed } = this;
-    this.owed = NOTHING;
+    if (this.results === null) return;
+    const owed = this.results.take();
     for (let index = 0; index < owed.length && this.state === T_OPEN; index += 2)
       this.handler?.onSend(this.handle, owed[index], owed[index + 1]);
   }
@@ -788,8 +775,8 @@ export class TlsSocket implements SocketPort, SocketHandler, TimerHandler, Seale
   // ---- The queue's events -------------------------------------------------------------------------------------
 
   fileSealed(tag: number, total: number): void {
-    if (this.filesUnderWay === NOTHING) this.filesUnderWay = [];
-    this.filesUnderWay.push(tag, total);
+    if (this.results === null) this.results = new TlsResults();
+    this.results.fileSealed(tag, total);
   }
 
   fileShort(tag: number, result: number): void {
@@ -810,6 +797,3 @@ export class TlsSocket implements SocketPort, SocketHandler, TimerHandler, Seale
     if (this.timer === null) this.armTimer(RETRY_MS);
   }
 }
-
-/** Most connections never send a file, nor fail to send. */
-const NOTHING: number[] = [];
