@@ -14,9 +14,10 @@ import type { SocketAddress } from '../sys/sockaddr.ts';
 import { loadBackendTls } from './backend-tls.ts';
 import type { ResolvedServers } from './generation.ts';
 import { HttpsRedirect, httpsPortOf } from './https-redirect.ts';
+import { prepareKernelTls } from './kernel-tls.ts';
 import { resolveServers } from './resolve-servers.ts';
 import { ServerTls } from './server-tls.ts';
-import type { TlsSessions } from './tls-acceptor.ts';
+import { type TlsSessions, withKernelTls } from './tls-acceptor.ts';
 import { EdgeWorker } from './worker.ts';
 
 const EXIT_OK = 0;
@@ -70,7 +71,8 @@ function configure(worker: EdgeWorker, config: Config, resolved: ResolvedServers
   const backendTls = loadBackendTls(config);
   let sessions: TlsSessions | null = null;
   try {
-    if (config.tls !== null) sessions = serverTls.load(config.tls);
+    const kernel = prepareKernelTls(config.tls, worker.reactor, (message) => worker.log.warn(message));
+    if (config.tls !== null) sessions = withKernelTls(serverTls.load(config.tls), kernel);
     worker.configure(config, resolved, sessions, backendTls);
     serverTls.keep();
   } catch (error) {

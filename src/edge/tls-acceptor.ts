@@ -3,6 +3,8 @@
 import type { Handle, Reactor } from '../io/reactor.ts';
 import { Handshake } from '../tls/handshake.ts';
 import type { ClientAddress } from './client-address.ts';
+import type { KernelTls } from './kernel-tls.ts';
+import { KernelTlsSocket } from './kernel-tls-socket.ts';
 import { type TlsOwner, TlsSocket } from './tls-socket.ts';
 
 /** Certificates and all else that the configuration in force says of TLS; `newSession` gives an SSL in accept state, 0 where memory is exhausted. */
@@ -10,6 +12,14 @@ export interface TlsSessions {
   newSession(): number;
   /** No new session is asked for; those under way go on. */
   free(): void;
+  /** Where the kernel is to seal and open records. */
+  readonly kernel?: KernelTls | null;
+}
+
+/** The same sessions, whose records are left to the kernel. */
+export function withKernelTls(sessions: TlsSessions, kernel: KernelTls | null): TlsSessions {
+  if (kernel === null) return sessions;
+  return { newSession: () => sessions.newSession(), free: () => sessions.free(), kernel };
 }
 
 /** The worker, as it is seen from here. */
@@ -56,7 +66,12 @@ export class TlsAcceptor implements TlsOwner {
     } catch {
       return;
     }
-    const socket = new TlsSocket(this.worker.reactor, handle, handshake, true, this);
+    const { reactor } = this.worker;
+    const kernel = this.sessions.kernel ?? null;
+    const socket =
+      kernel === null
+        ? new TlsSocket(reactor, handle, handshake, true, this)
+        : new KernelTlsSocket(reactor, handle, handshake, this, kernel);
     this.shaking.set(socket, client);
     socket.accept(handshakeMs);
   }
