@@ -6,8 +6,9 @@
 import type { BuildContext } from './build-context.ts';
 import type { KeyPath } from './key-path.ts';
 import type { TlsCertificateConfig, TlsConfig } from './model.ts';
+import type { Report } from './problem.ts';
 import type { RootFields } from './schema.ts';
-import type { Values } from './schema-nodes.ts';
+import type { SectionReading, Values } from './schema-nodes.ts';
 
 type Reading = NonNullable<Values<RootFields>['tls']>;
 
@@ -59,6 +60,29 @@ function optionalFile(
 ): string | null {
   const path = values[name];
   return path === null ? null : context.existingFile(path, what, [...at, name]);
+}
+
+/** Fields that tell backends who the client is (RFC 9440), with `-` for any `_`. */
+const IDENTITY = ['client-cert', 'client-cert-chain'];
+
+/** With client_auth the edge alone says who the client is. */
+export function checkIdentityRules(root: SectionReading<RootFields>, report: Report): void {
+  const { tls, host_routes: hostRoutes, path_routes: pathRoutes } = root.values;
+  if (tls === null || tls.values.client_auth === 'none') return;
+  for (const { value } of [...hostRoutes, ...pathRoutes.flatMap((host) => host.value)]) {
+    const { at, values } = value.values.security;
+    const named: readonly (readonly [KeyPath, string])[] = [
+      ...values.add_request_headers.map(([name]) => [[...at, 'add_request_headers', name], name] as const),
+      ...values.remove_request_headers.map(
+        (name, index) => [[...at, 'remove_request_headers', index], name] as const,
+      ),
+    ];
+    for (const [here, name] of named) {
+      if (!IDENTITY.includes(name.toLowerCase().replaceAll('_', '-'))) continue;
+      const message = `The field ${JSON.stringify(name)} can't be a matter of rules: tls.client_auth sets it`;
+      report.add('conflict', here, message, '', 'remove the rule');
+    }
+  }
 }
 
 function checkAgreement({ at, given, wrong, values }: Reading, { report }: BuildContext): void {

@@ -3,7 +3,7 @@
 import { dirname } from 'node:path';
 import { BuildContext } from './build-context.ts';
 import { RouteBuilder } from './build-routes.ts';
-import { buildTls } from './build-tls.ts';
+import { buildTls, checkIdentityRules } from './build-tls.ts';
 import { buildUpstreams } from './build-upstreams.ts';
 import { currentReader, type Files, findReader, type Reader } from './files.ts';
 import type { KeyPath } from './key-path.ts';
@@ -52,6 +52,7 @@ export function buildConfig(
   }
   warnLooseRanges(root, report);
   checkMetricsPath(root, report);
+  checkIdentityRules(root, report);
   return {
     source,
     server,

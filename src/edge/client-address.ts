@@ -1,6 +1,7 @@
 /** Who is at the other end of a client's connection, parsed once for each connection. */
 
 import type { SocketAddress } from '../sys/sockaddr.ts';
+import type { ClientIdentity } from '../tls/client-certificate.ts';
 import { type AddressWords, parseAddress } from './ip-list.ts';
 
 export class ClientAddress {
@@ -11,12 +12,15 @@ export class ClientAddress {
   readonly node: string;
   /** Null for a peer on a Unix socket, which no address list can match. */
   readonly words: AddressWords | null;
+  /** Who it is by its verified certificate; null where it has shown none. Set when its handshake is over. */
+  identity: ClientIdentity | null;
 
   constructor(text: string, port: number) {
     this.text = text;
     this.port = port;
     this.node = text === 'unix' ? 'unknown' : text.includes(':') ? `"[${text}]"` : text;
     this.words = text === 'unix' ? null : parseAddress(text);
+    this.identity = null;
   }
 
   static of(address: SocketAddress): ClientAddress {

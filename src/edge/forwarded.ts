@@ -3,8 +3,10 @@
  * peer says about itself is replaced, never believed, unless `server.trusted_proxies` names the peer.
  */
 
-import { copyBytes } from '../base/bytes.ts';
+import { copyBytes, putText } from '../base/bytes.ts';
 import {
+  F_CLIENT_CERT,
+  F_CLIENT_CERT_CHAIN,
   F_FORWARDED,
   F_X_FORWARDED_FOR,
   F_X_FORWARDED_HOST,
@@ -79,6 +81,22 @@ export function setForwarded(exchange: Exchange): boolean {
   return addLines(exchange, peer, stream.scheme, exchange.context.forwardedParts);
 }
 
+/**
+ * Tells who the client is by its certificate (RFC 9440), in Client-Cert and Client-Cert-Chain. To be called after all
+ * rules: whatever else says so goes. False: no room in the section, or no memory.
+ */
+export function setClientIdentity(exchange: Exchange): boolean {
+  const { stream, generation, scratch } = exchange;
+  if (generation === null || !generation.verifiesClients) return true;
+  const { fields } = exchange.request;
+  fields.removeAll(F_CLIENT_CERT);
+  fields.removeAll(F_CLIENT_CERT_CHAIN);
+  const identity = stream === null ? null : stream.client.identity;
+  if (identity === null) return true;
+  if (!scratch.addField(fields, F_CLIENT_CERT, '', identity.certificate)) return false;
+  return identity.chain === '' || scratch.addField(fields, F_CLIENT_CERT_CHAIN, '', identity.chain);
+}
+
 function removeClaims(fields: FieldSection): void {
   fields.removeAll(F_X_FORWARDED_FOR);
   fields.removeAll(F_X_FORWARDED_PROTO);
@@ -125,11 +143,6 @@ function addLines(exchange: Exchange, peer: ClientAddress, scheme: number, parts
 function putPart(bytes: Uint8Array, at: number, part: ConstantPart): number {
   copyBytes(bytes, at, part.offset, part.length);
   return at + part.length;
-}
-
-function putText(bytes: Uint8Array, at: number, text: string): number {
-  for (let index = 0; index < text.length; index++) bytes[at + index] = text.charCodeAt(index);
-  return at + text.length;
 }
 
 /** The peer is a proxy that we trust: its fields stay, and it is appended to the lists. Allocates. */

@@ -38,6 +38,8 @@ export class Generation {
   readonly routes: readonly Route[];
   readonly limits: EdgeLimits;
   readonly trustsSomeone: boolean;
+  /** Clients are asked for certificates: what says who they are is the edge's word alone. */
+  readonly verifiesClients: boolean;
   /** Exchanges under way in it, and one while it is in force. */
   users: number;
   private readonly trusted: IpList;
@@ -61,6 +63,7 @@ export class Generation {
     this.constants = new ConstantBytes(context.reactor.pool);
     this.trusted = new IpList(config.server.trustedProxies);
     this.trustsSomeone = config.server.trustedProxies.length > 0;
+    this.verifiesClients = config.tls !== null && config.tls.clientAuth !== 'none';
     this.limits = limitsOf(config);
     const routes: Route[] = [];
     this.routes = routes;

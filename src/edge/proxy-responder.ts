@@ -30,7 +30,7 @@ import type { BufferId } from '../io/buffer-pool.ts';
 import type { EdgeContext } from './context.ts';
 import type { Exchange } from './exchange.ts';
 import { NO_FIELDS } from './exchange.ts';
-import { setForwarded } from './forwarded.ts';
+import { setClientIdentity, setForwarded } from './forwarded.ts';
 import type { Http1Backend } from './http1-backend.ts';
 import type { ClientEngine } from './http1-engine.ts';
 import { writeRequestHead } from './http1-request.ts';
@@ -148,6 +148,7 @@ export class ProxyResponder implements Responder {
     if (this.upgrade !== '' && !exchange.scratch.addField(fields, F_UPGRADE, '', this.upgrade))
       return E_OVERLOAD;
     if (exchange.route?.hasRequestRules && !exchange.route.applyRequestRules(exchange)) return E_OVERLOAD;
+    if (!setClientIdentity(exchange)) return E_OVERLOAD;
     return 0;
   }
 

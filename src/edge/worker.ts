@@ -16,6 +16,7 @@ import type { Handle, ListenerHandler, Reactor } from '../io/reactor.ts';
 import { AccessRecord, type Log } from '../log/log.ts';
 import { errnoName } from '../sys/errno.ts';
 import type { SocketAddress } from '../sys/sockaddr.ts';
+import { clientIdentityOf } from '../tls/client-certificate.ts';
 import type { Handshake } from '../tls/handshake.ts';
 import { BackendServer } from './backend-server.ts';
 import { type BackendTls, type BackendTlsSet, contextOf, NO_BACKEND_TLS } from './backend-tls.ts';
@@ -252,7 +253,8 @@ export class EdgeWorker
     this.regulateAccept();
   }
 
-  onSecured(socket: TlsSocket, _handshake: Handshake, client: ClientAddress): void {
+  onSecured(socket: TlsSocket, handshake: Handshake, client: ClientAddress): void {
+    client.identity = clientIdentityOf(handshake.ssl);
     const connection = new Http1Connection(this, socket, socket.handle, client, SCHEME_HTTPS, null);
     socket.adopt(socket.handle, connection);
     this.connections.add(connection);

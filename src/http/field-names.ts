@@ -7,6 +7,8 @@ import { assert } from '../base/assert.ts';
 import { asciiBytes, lowerByte, viewOf } from '../base/bytes.ts';
 import { UNDERSCORE } from './char-class.ts';
 import {
+  F_CLIENT_CERT,
+  F_CLIENT_CERT_CHAIN,
   F_CONTENT_LENGTH,
   F_FORWARDED,
   F_HOST,
@@ -138,6 +140,8 @@ const TRUSTED: readonly number[] = [
   F_HTTP2_SETTINGS,
   F_PROXY_AUTHENTICATE,
   F_PROXY_AUTHORIZATION,
+  F_CLIENT_CERT,
+  F_CLIENT_CERT_CHAIN,
 ];
 
 const TRUSTED_NAMES: readonly Uint8Array[] = TRUSTED.map((id) => asciiBytes(FIELD_NAMES[id].toLowerCase()));

@@ -62,6 +62,8 @@ export const F_REFERER = 44;
 export const F_COOKIE = 45;
 export const F_CACHE_CONTROL = 46;
 export const F_X_FORWARDED_PORT = 47;
+export const F_CLIENT_CERT = 48;
+export const F_CLIENT_CERT_CHAIN = 49;
 
 /** Name of each id, in the spelling that the edge writes; index = id. */
 export const FIELD_NAMES: readonly string[] = [
@@ -113,6 +115,8 @@ export const FIELD_NAMES: readonly string[] = [
   'Cookie',
   'Cache-Control',
   'X-Forwarded-Port',
+  'Client-Cert',
+  'Client-Cert-Chain',
 ];
 
 /** Int32 words of one field in `FieldSection.table`: name offset, name length, value offset, value length, id. */

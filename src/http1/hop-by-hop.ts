@@ -6,6 +6,8 @@
 import { rangesEqualIgnoreCase } from '../base/bytes.ts';
 import { fieldIdOf } from '../http/field-names.ts';
 import {
+  F_CLIENT_CERT,
+  F_CLIENT_CERT_CHAIN,
   F_CONNECTION,
   F_CONTENT_LENGTH,
   F_FORWARDED,
@@ -72,6 +74,8 @@ function kindsOf(): Uint8Array {
     F_X_FORWARDED_PORT,
     F_X_REAL_IP,
     F_X_REQUEST_ID,
+    F_CLIENT_CERT,
+    F_CLIENT_CERT_CHAIN,
   ]) {
     kinds[id] = PROTECTED;
   }

@@ -71,6 +71,24 @@ for (const { name, lines, expected } of WARNINGS) {
   });
 }
 
+const RULES = `client_auth = "required"
+client_ca_path = "server.crt"
+[host_routes.a]
+type = "Redirect"
+redirect_url = "https://b"
+[host_routes.a.security]
+add_request_headers = { "Client_Cert" = "x", "X-Client-Cert" = "x" }
+remove_request_headers = ["client-cert-chain"]
+`;
+
+test('refuses rules about who the client is, where the edge tells that itself', () => {
+  assert.deepEqual(problemsOf(load(withServer(PAIR + RULES))), [
+    `host_routes.a.security.add_request_headers.Client_Cert: The field "Client_Cert" can't be a matter of rules: tls.client_auth sets it`,
+    `host_routes.a.security.remove_request_headers[0]: The field "client-cert-chain" can't be a matter of rules: tls.client_auth sets it`,
+  ]);
+  assert.deepEqual(problemsOf(load(withServer(PAIR + RULES.replace('required', 'none')))), []);
+});
+
 test('what is inspected beyond the text is reported with the lines of its keys', () => {
   const text = withServer(PAIR);
   const { config, problems } = load(text, {
