@@ -22,10 +22,14 @@ const NO_TICKETS: Tickets = { keys: null, source: '' };
 export class ServerTls {
   private inForce: Tickets;
   private loaded: Tickets;
+  private contextsInForce: ServerContexts | null;
+  private contextsLoaded: ServerContexts | null;
 
   constructor() {
     this.inForce = NO_TICKETS;
     this.loaded = NO_TICKETS;
+    this.contextsInForce = null;
+    this.contextsLoaded = null;
   }
 
   /**
@@ -36,7 +40,10 @@ export class ServerTls {
     const material = readTlsFiles(settings);
     this.loaded = this.ticketsFor(settings, material.ticketKeys);
     try {
-      return new ServerContexts({ settings, material, tickets: this.loaded.keys, protocols: PROTOCOLS });
+      const tickets = this.loaded.keys;
+      const contexts = new ServerContexts({ settings, material, tickets, protocols: PROTOCOLS });
+      this.contextsLoaded = contexts;
+      return contexts;
     } catch (error) {
       this.drop();
       throw error;
@@ -56,11 +63,16 @@ export class ServerTls {
   keep(): void {
     if (this.loaded.keys !== this.inForce.keys) this.inForce.keys?.free();
     this.inForce = this.loaded;
+    // Handshakes that the reload overtook get the certificate that is now right for their name.
+    if (this.contextsLoaded !== null) this.contextsInForce?.followedBy(this.contextsLoaded);
+    this.contextsInForce = this.contextsLoaded ?? this.contextsInForce;
+    this.contextsLoaded = null;
   }
 
   /** What was loaded is not to be used after all. */
   drop(): void {
     if (this.loaded.keys !== this.inForce.keys) this.loaded.keys?.free();
     this.loaded = this.inForce;
+    this.contextsLoaded = null;
   }
 }

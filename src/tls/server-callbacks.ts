@@ -71,15 +71,20 @@ export function chooseByName(ctx: number, table: number): void {
   setServerNameCallback(ctx, onServerName, table);
 }
 
+/** Handshakes that began under the table choose by `successor` from now on. */
+export function replaceNames(table: number, successor: number): void {
+  const entry = tables.get(table);
+  if (entry !== undefined) entry.successor = successor;
+}
+
 /**
- * To be called before the table's contexts are given up. Handshakes that began under them choose by the table
- * `successor`; with 0, or after many more replacements, they keep the default that they have.
+ * To be called before the table's contexts are given up. Handshakes that began under them choose by its successor;
+ * where there is none, or after many more replacements, they keep the default that they have.
  */
-export function retireNames(table: number, successor: number): void {
+export function retireNames(table: number): void {
   const entry = tables.get(table);
   if (entry === undefined) return;
   entry.names = NO_NAMES;
-  entry.successor = successor;
   if (retired.push(table) > RETIRED_MAX) tables.delete(retired.shift() ?? 0);
 }
 

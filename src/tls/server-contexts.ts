@@ -51,6 +51,7 @@ import {
   addNames,
   chooseByName,
   offerProtocols,
+  replaceNames,
   retireNames,
   sendStaples,
   staple,
@@ -138,8 +139,6 @@ export class ServerContexts {
   private readonly keys: number[];
   private readonly options: ServerContextOptions;
   private namesTable: number;
-  /** Table of names of what came after this. */
-  private successor: number;
   private isFreed: boolean;
 
   /** Throws an Error with the reason where something can't be used; nothing is left behind then. */
@@ -149,7 +148,6 @@ export class ServerContexts {
     this.leaves = [];
     this.keys = [];
     this.namesTable = 0;
-    this.successor = 0;
     this.isFreed = false;
     ERR_clear_error();
     try {
@@ -176,16 +174,16 @@ export class ServerContexts {
     return this.contexts.size;
   }
 
-  /** From now on `next` is in force: handshakes that began here choose their certificate there. */
+  /** From now on `next` is in force, whether or not this is freed: handshakes that began here choose there. */
   followedBy(next: ServerContexts): void {
-    this.successor = next.namesTable;
+    replaceNames(this.namesTable, next.namesTable);
   }
 
   /** Nobody asks for sessions any more. Those in handshake go on. */
   free(): void {
     if (this.isFreed) return;
     this.isFreed = true;
-    retireNames(this.namesTable, this.successor);
+    retireNames(this.namesTable);
     for (const ctx of this.contexts.values()) {
       dropTicketKeys(ctx);
       SSL_CTX_free(ctx);

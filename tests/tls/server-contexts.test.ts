@@ -330,8 +330,8 @@ test('a handshake that began before a replacement gets the certificate of its na
     const result = shakeHands(old, { version, name: 'b.two.example' }, () => {
       old.followedBy(middle);
       old.free();
-      middle.followedBy(next);
       middle.free();
+      middle.followedBy(next);
     });
     assert.equal(result.clientError, '');
     assert.deepEqual(result.certificate, fresh.der);
