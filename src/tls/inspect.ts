@@ -242,7 +242,7 @@ function warnUncovered(inspected: readonly Inspected[], hosts: readonly string[]
   if (bare.length > 0 && names.length > 0) {
     const some = bare.slice(0, HOSTS_NAMED_MAX).join(', ');
     const more = bare.length > HOSTS_NAMED_MAX ? `, and for ${bare.length - HOSTS_NAMED_MAX} more hosts` : '';
-    const message = `There are routes for ${some}${more}, but no certificate: clients will refuse the default one`;
+    const message = `There are routes for ${some}${more}, but no certificate is for them: clients will refuse the default one`;
     report.warn(['tls', 'certificates'], message, 'add a certificate, or remove the routes');
   }
   if (hosts.length === 0 || hosts.includes('*')) return;

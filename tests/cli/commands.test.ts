@@ -8,6 +8,7 @@ import { join } from 'node:path';
 import { after, test } from 'node:test';
 import { main } from '../../src/cli/main.ts';
 import type { Terminal } from '../../src/cli/terminal.ts';
+import { testAuthority } from '../fixtures/certificates.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'sallyport-cli-'));
 after(() => rmSync(folder, { recursive: true, force: true }));
@@ -111,6 +112,63 @@ Other keys that differ from their defaults
   assert.match(machine, /Confinement: none beyond what the process was started with \(not built yet\)/);
   assert.ok(out.endsWith(`\n${path} is valid.\n`), out);
 });
+
+test('check tells of certificates, and warns of those that need care', async () => {
+  const authority = testAuthority();
+  const [main, soon] = [
+    authority.server(['example.com', '*.example.com']),
+    authority.server(['example.org'], { key: 'P-384', days: 3 }),
+  ];
+  const path = write(
+    'tls.toml',
+    `[server]
+listen = "127.0.0.1:23100"
+http = "127.0.0.1:23102"
+[tls]
+cert_path = "${main.certPath}"
+key_path = "${main.keyPath}"
+[[tls.certificates]]
+cert_path = "${soon.certPath}"
+key_path = "${soon.keyPath}"
+[host_routes."www.example.com"]
+type = "Redirect"
+redirect_url = "https://example.com"
+[host_routes."example.net"]
+type = "Redirect"
+redirect_url = "https://example.com"
+`,
+  );
+  const { code, out } = await run(['check', '-c', path]);
+  assert.equal(code, 0);
+  assert.match(out, /^ {2}127\.0\.0\.1:23100 {2}\(HTTP\/1\.1 over TLS 1\.2 and 1\.3\)$/m);
+  assert.match(out, /^ {2}127\.0\.0\.1:23102 {2}\(redirects to HTTPS\)$/m);
+  assert.match(
+    out,
+    /^ {2}example\.com, \*\.example\.com: ECDSA P-256, by Test Root, until \d{4}-\d\d-\d\d$/m,
+  );
+  assert.match(out, /^ {2}example\.org: ECDSA P-384, by Test Root, until \d{4}-\d\d-\d\d$/m);
+  const warnings = out.slice(out.indexOf('\nWarnings\n'));
+  assert.match(warnings, /expires in [23] days, on /);
+  assert.match(warnings, /at .*tls\.toml:8, tls\.certificates\[0\]\.cert_path/);
+  assert.match(warnings, /There are routes for example\.net, but no certificate is for them/);
+  assert.match(warnings, /is for example\.org, which no route\s+knows/);
+});
+
+for (const command of ['check', 'serve']) {
+  test(`${command} refuses a key that doesn’t fit its certificate, and starts nothing`, async () => {
+    const authority = testAuthority();
+    const [one, other] = [authority.server(['one.example']), authority.server(['other.example'])];
+    const path = write(
+      'pair.toml',
+      `[server]\nlisten = "127.0.0.1:23101"\n[tls]\ncert_path = "${one.certPath}"\nkey_path = "${other.keyPath}"\ngroups = "P-999"\n`,
+    );
+    const { code, err } = await run([command, '-c', path]);
+    assert.equal(code, 1);
+    assert.match(err, /^Error: TLS private key .* does not belong to the certificate in /m);
+    assert.match(err, /pair\.toml:5, tls\.key_path$/m);
+    assert.match(err, /^Error: Invalid value "P-999": OpenSSL knows no group "P-999"$/m);
+  });
+}
 
 test('check tells warnings at the end, and still ends with 0', async () => {
   const path = write(

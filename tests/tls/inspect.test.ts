@@ -268,7 +268,7 @@ const WARNINGS: readonly {
     settings: {},
     hosts: ['good.example', 'a.b.good.example', 'bad.example', '[2001:db8::1]'],
     expected: [
-      /^tls\.certificates: There are routes for a\.b\.good\.example, bad\.example, 2001:db8::1, but no certificate/,
+      /^tls\.certificates: There are routes for a\.b\.good\.example, bad\.example, 2001:db8::1, but no certificate is for them/,
     ],
   },
   {
