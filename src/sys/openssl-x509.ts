@@ -154,20 +154,15 @@ export const OSSL_PARAM_OCTET_STRING = 5;
 /** What a parameter's return size is before anybody returned one. */
 export const OSSL_PARAM_UNMODIFIED = 0xffffffffffffffffn;
 
-// ---- Keys -------------------------------------------------------------------------------------------
-
-export const X509_check_private_key = declareOpenssl<Call2>('X509_check_private_key', INT, [
-  ADDRESS,
-  ADDRESS,
-]);
-export const EVP_PKEY_up_ref = declareOpenssl<Call1>('EVP_PKEY_up_ref', INT, [ADDRESS]);
-
 // ---- Certificates (i2d_X509(3)) ----------------------------------------------------------------------
 
 const i2d_X509 = declareOpenssl<Call2>('i2d_X509', INT, [ADDRESS, ADDRESS]);
 /** What a peer may send as its chain is bounded below that by whoever makes the context. */
 const DER_BYTES_MAX = 131_072;
 const derMemory = mapPrivate(DER_BYTES_MAX + 8);
+
+/** The certificate's public key (EVP_PKEY); it stays the certificate's own. */
+export const X509_get0_pubkey = declareOpenssl<Call1>('X509_get0_pubkey', ADDRESS, [ADDRESS]);
 
 /** DER of a certificate (X509). Empty for one that is too long. */
 export function certificateDer(certificate: number): Uint8Array {

@@ -44,6 +44,7 @@ import {
   SSL_CTX_set_session_id_context,
   SSL_CTX_set_timeout,
   SSL_CTX_set_verify_depth,
+  X509_get0_pubkey,
 } from '../sys/openssl-x509.ts';
 import { certificateBlocks, readKey, readServerCertificate, type ServerCertificate } from './certificate.ts';
 import { exposeSecrets } from './handshake.ts';
@@ -95,10 +96,10 @@ export interface LoadedCertificate {
 }
 
 /**
- * Gives the private key of a certificate: an EVP_PKEY, one reference of which goes to the caller. Throws an Error
- * with the reason where there is none.
+ * Gives the private key of a certificate: an EVP_PKEY, one reference of which goes to the caller. `publicKey` is the
+ * certificate's (an EVP_PKEY, lent). Throws an Error with the reason where there is none.
  */
-export type PrivateKeySource = (certificate: LoadedCertificate) => number;
+export type PrivateKeySource = (certificate: LoadedCertificate, publicKey: number) => number;
 
 export interface ServerContextOptions {
   readonly settings: TlsSettings;
@@ -202,7 +203,9 @@ export class ServerContexts {
       if (leaf === 0) throw new Error(`${at}: ${opensslErrors()}`);
       this.leaves.push(leaf);
       try {
-        this.keys.push(privateKeyFor(loaded));
+        const key = privateKeyFor(loaded, X509_get0_pubkey(leaf));
+        if (key === 0) throw new Error('there is no private key');
+        this.keys.push(key);
         if (loaded.material.ocsp !== null) stapleResponse(loaded, leaf, loaded.material.ocsp);
       } catch (error) {
         throw new Error(`${at}: ${error instanceof Error ? error.message : String(error)}`);

@@ -1,8 +1,12 @@
 /** Which certificate, protocol and session clients get, by handshakes with OpenSSL's own client in memory. */
 
 import assert from 'node:assert/strict';
+import { X509Certificate } from 'node:crypto';
 import { test } from 'node:test';
+import { remoteKey } from '../../src/tls/remote-key.ts';
 import { type ServerContextOptions, ServerContexts } from '../../src/tls/server-contexts.ts';
+import { ROLE_SERVER } from '../../src/tls/signature-request.ts';
+import { Signer } from '../../src/tls/signer.ts';
 import { TicketKeys } from '../../src/tls/ticket-keys.ts';
 import { TestAuthority, type TestCertificate, testAuthority } from '../fixtures/certificates.ts';
 import { type ClientWishes, type Handshaken, shakeHands } from './server-handshake.ts';
@@ -353,6 +357,27 @@ test('a private key may come from elsewhere', () => {
   });
   assert.deepEqual(asked, [0, 1]);
   assert.equal(shakeHands(contexts, { name: 'b.two.example' }).clientError, '');
+  contexts.free();
+});
+
+test('keys of every kind may sign in another process', () => {
+  const kinds = (['P-256', 'P-384', 'RSA-2048', 'Ed25519'] as const).map((key) =>
+    authority.server([`${key.toLowerCase()}.remote.example`], { key }),
+  );
+  const signer = new Signer({ perSecond: 1e6, burst: 1e6 }, () => 0);
+  for (const [index, { key }] of kinds.entries()) signer.add(index, ROLE_SERVER, key);
+  const contexts = contextsOf(kinds, {
+    privateKeyFor: ({ index }, publicKey) =>
+      remoteKey(publicKey, ROLE_SERVER, index, (request) => signer.answer(request)),
+  });
+  for (const made of kinds) {
+    for (const version of [TLS12, TLS13]) {
+      const name = new X509Certificate(made.cert).subjectAltName?.slice('DNS:'.length) ?? '';
+      const result = shakeHands(contexts, { name, version });
+      assert.equal(result.clientError, '');
+      assert.deepEqual(result.certificate, made.der);
+    }
+  }
   contexts.free();
 });
 
