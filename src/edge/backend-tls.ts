@@ -5,13 +5,14 @@
  * the files included.
  */
 
-import { createHash } from 'node:crypto';
-import { readFileSync } from 'node:fs';
+import { createHash, X509Certificate } from 'node:crypto';
 import type { KeyPath } from '../config/key-path.ts';
 import type { Config, ServerEntry, UpstreamConfig } from '../config/model.ts';
 import type { Report } from '../config/problem.ts';
 import { opensslErrors } from '../sys/openssl.ts';
 import { EVP_PKEY_free, readPrivateKey } from '../sys/openssl-client.ts';
+import { readKey } from '../tls/certificate.ts';
+import { looseBits, readTlsFile } from '../tls/certificate-files.ts';
 import { type ClientCertificate, ClientContext, type ClientSettings } from '../tls/client-context.ts';
 import { loadSystemRoots, loadTrust, type TrustStore } from '../tls/system-roots.ts';
 
@@ -22,10 +23,17 @@ export interface BackendTls {
 }
 
 /**
- * The private key in a file (EVP_PKEY), which may be one that signs in another process. The reference is the
- * caller's. Throws an Error that says why there is none.
+ * The private key (EVP_PKEY) of a client certificate (PEM), which may be one that signs in another process. The
+ * reference is the caller's. Throws an Error that says why there is none.
  */
-export type PrivateKeySource = (keyPath: string) => number;
+export type ClientKeySource = (certificate: string, keyPath: string) => number;
+
+/** Where findings go. */
+type BackendReport = Pick<Report, 'add' | 'warn'>;
+
+const DAY_MS = 86_400_000;
+/** Days for which a client certificate must be good, or it is warned of. */
+const DAYS_LEFT_MIN = 30;
 
 type Environment = Readonly<Record<string, string | undefined>>;
 
@@ -41,15 +49,15 @@ class BackendTlsError extends Error {
 
 /** TLS of all backends of a configuration. `free` when it is in force: what it has is shared, not copied. */
 export class BackendTlsSet {
-  private readonly privateKeyFor: PrivateKeySource;
+  private readonly clientKeyFor: ClientKeySource;
   private readonly environment: Environment;
   private readonly byEntry: Map<ServerEntry, BackendTls>;
   /** By path; the system's under ''. */
   private readonly trusts: Map<string, TrustStore>;
   private readonly privateKeys: number[];
 
-  constructor(privateKeyFor: PrivateKeySource = privateKeyIn, environment: Environment = process.env) {
-    this.privateKeyFor = privateKeyFor;
+  constructor(clientKeyFor: ClientKeySource = localClientKey, environment: Environment = process.env) {
+    this.clientKeyFor = clientKeyFor;
     this.environment = environment;
     this.byEntry = new Map();
     this.trusts = new Map();
@@ -65,9 +73,9 @@ export class BackendTlsSet {
     let certificate: ClientCertificate | null = null;
     let certificateHash = '';
     if (clientCertPath !== null && clientKeyPath !== null) {
-      const pem = readFileAs(clientCertPath, 'client_cert_path');
+      const pem = readPem(clientCertPath, 'client_cert_path');
       certificateHash = createHash('sha256').update(pem).digest('hex');
-      certificate = { pem, privateKey: this.takePrivateKey(clientKeyPath) };
+      certificate = { pem, privateKey: this.takeClientKey(pem, clientKeyPath) };
     }
     const identity = JSON.stringify([serverName, trust?.identity ?? 'insecure', certificateHash]);
     this.byEntry.set(entry, { identity, settings: { serverName, trust, certificate } });
@@ -85,9 +93,9 @@ export class BackendTlsSet {
     }
   }
 
-  private takePrivateKey(keyPath: string): number {
+  private takeClientKey(certificate: string, keyPath: string): number {
     try {
-      const key = this.privateKeyFor(keyPath);
+      const key = this.clientKeyFor(certificate, keyPath);
       this.privateKeys.push(key);
       return key;
     } catch (error) {
@@ -113,9 +121,9 @@ export const NO_BACKEND_TLS: BackendTlsSet = new BackendTlsSet();
 /** Reads the files of all backends. Throws an Error that names the backend. */
 export function loadBackendTls(
   config: Config,
-  privateKeyFor: PrivateKeySource = privateKeyIn,
+  clientKeyFor: ClientKeySource = localClientKey,
 ): BackendTlsSet {
-  const set = new BackendTlsSet(privateKeyFor);
+  const set = new BackendTlsSet(clientKeyFor);
   for (const entry of config.upstreams.flatMap((upstream) => upstream.servers)) {
     try {
       set.add(entry);
@@ -137,17 +145,21 @@ export function contextOf(url: string, { settings }: BackendTls): ClientContext 
 }
 
 /** Reports what is wrong with the files of backends: for `check`, and before a configuration is used. */
-export function inspectBackendTls(config: Config, report: Report): void {
+export function inspectBackendTls(config: Config, report: BackendReport): void {
   const set = new BackendTlsSet();
+  // Each backend may lack the system's certificates: that is said once.
+  const told = new Set<string>();
   for (const upstream of config.upstreams) {
     for (const [index, entry] of upstream.servers.entries()) {
       const at = keysOf(config, upstream, index);
       try {
         set.add(entry);
         inspectContext(set.of(entry));
+        warnOfFiles(entry, set.of(entry), at, report);
       } catch (error) {
         const key = error instanceof BackendTlsError ? error.key : 'client_cert_path';
-        report.add('value', [...at, key], messageOf(error));
+        if (!told.has(messageOf(error))) report.add('value', [...at, key], messageOf(error));
+        told.add(messageOf(error));
       }
     }
   }
@@ -166,6 +178,28 @@ function inspectContext(tls: BackendTls | null): void {
   }
 }
 
+/** What will be wrong soon, or for others to see. */
+function warnOfFiles(entry: ServerEntry, tls: BackendTls | null, at: KeyPath, report: BackendReport): void {
+  const { clientCertPath, clientKeyPath } = entry;
+  const pem = tls?.settings.certificate?.pem ?? '';
+  if (pem === '' || clientCertPath === null || clientKeyPath === null) return;
+  const { validToDate } = new X509Certificate(pem);
+  const days = Math.floor((validToDate.getTime() - Date.now()) / DAY_MS);
+  const ends = days < 0 ? 'has expired' : `expires in ${days} days`;
+  if (days < DAYS_LEFT_MIN)
+    report.warn(
+      [...at, 'client_cert_path'],
+      `The client certificate ${clientCertPath} ${ends}`,
+      'renew it, and send SIGHUP',
+    );
+  if (looseBits(clientKeyPath) !== 0)
+    report.warn(
+      [...at, 'client_key_path'],
+      `Others may read the private key ${clientKeyPath}`,
+      `chmod 600 ${clientKeyPath}`,
+    );
+}
+
 /** Where the keys of a server are in the file. */
 function keysOf(config: Config, upstream: UpstreamConfig, index: number): KeyPath {
   const route = config.routes.find(
@@ -178,20 +212,19 @@ function keysOf(config: Config, upstream: UpstreamConfig, index: number): KeyPat
   return ['path_routes', route.name.slice(0, colon), route.name.slice(colon + 1)];
 }
 
-function privateKeyIn(keyPath: string): number {
-  const pem = readFileAs(keyPath, 'client_key_path');
-  const key = readPrivateKey(pem);
-  if (key !== 0) return key;
-  const why = /ENCRYPTED/.test(pem) ? 'it has a passphrase, and there is nobody to give it' : opensslErrors();
-  throw new Error(`The private key ${keyPath} can't be used: ${why}`);
+/** The key that the file holds. */
+function localClientKey(_certificate: string, keyPath: string): number {
+  const parsed = readKey(Buffer.from(readPem(keyPath, 'client_key_path'), 'latin1'));
+  if (typeof parsed === 'string') throw new Error(`The private key ${keyPath} can’t be used: ${parsed}`);
+  const key = readPrivateKey(parsed.export({ type: 'pkcs8', format: 'pem' }) as string);
+  if (key === 0) throw new Error(`The private key ${keyPath} can’t be used: ${opensslErrors()}`);
+  return key;
 }
 
-function readFileAs(path: string, key: string): string {
-  try {
-    return readFileSync(path, 'latin1');
-  } catch (error) {
-    throw new BackendTlsError(key, messageOf(error));
-  }
+function readPem(path: string, key: string): string {
+  const content = readTlsFile(path);
+  if (typeof content === 'string') throw new BackendTlsError(key, `${path}: ${content}`);
+  return Buffer.from(content).toString('latin1');
 }
 
 function withoutBrackets(host: string): string {
