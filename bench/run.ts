@@ -356,7 +356,7 @@ async function bench(plan: Plan): Promise<void> {
   const results: Results = {
     date: new Date().toISOString(),
     environment: environment(),
-    generator: plan.generator ?? 'bench/load, but where wrk is named',
+    generator: plan.generator ?? 'bench/load (bench/load-tls for HTTPS), but where wrk is named',
     rounds: plan.rounds,
     seconds: plan.seconds,
     samples: [],
