@@ -6,8 +6,8 @@ import { bodyOf, EdgeWorld, get, ok } from './edge-world.ts';
 
 describe('a backend connection', () => {
   it('answers no request with what the backend sends right behind a response', () => {
-    // In pieces, which in some of the worlds end where the response does.
-    for (let seed = 1; seed <= 25; seed++) {
+    // In pieces, of which in a few of the worlds (45, 80, …) one ends where the response does.
+    for (let seed = 40; seed <= 85; seed++) {
       const world = new EdgeWorld({ seed, faults: { partialReceive: 1 } });
       const origin = world.origin();
       const client = world.client(get('/1') + get('/2'));
