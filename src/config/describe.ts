@@ -61,6 +61,8 @@ export function describeServer(server: ServerEntry): string {
   if (server.useH2c) notes.push('HTTP/2 without TLS');
   if (server.sniName !== null) notes.push(`as ${server.sniName}`);
   if (server.insecure) notes.push('certificate not verified');
+  else if (server.caPath !== null) notes.push(`verified by ${server.caPath}`);
+  if (server.clientCertPath !== null) notes.push(`shows ${server.clientCertPath}`);
   if (server.weight !== 1) notes.push(`weight ${server.weight}`);
   return notes.length === 0 ? `${at}${base}` : `${at}${base} (${notes.join(', ')})`;
 }

@@ -458,15 +458,22 @@ export class Http1Backend implements SocketHandler, TimerHandler {
       }
       case S_BODY: {
         const engine = this.engine;
-        if (engine !== null && this.peerErrno === 0 && engine.decoder.finish())
+        if (engine !== null && this.peerErrno === 0 && engine.decoder.finish()) {
           this.responseEnd(engine.decoder.trailers);
-        else this.fault(E_RESPONSE_TRUNCATED);
+          return;
+        }
+        this.tellTlsFailure();
+        this.fault(E_RESPONSE_TRUNCATED);
         return;
       }
       case S_TUNNEL:
         this.touch();
-        if (this.peerErrno < 0) this.fault(E_RESPONSE_TRUNCATED);
-        else this.responder?.onBackendTunnelEnd();
+        if (this.peerErrno === 0) {
+          this.responder?.onBackendTunnelEnd();
+          return;
+        }
+        this.tellTlsFailure();
+        this.fault(E_RESPONSE_TRUNCATED);
         return;
       default:
         this.close(false);

@@ -6,9 +6,10 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, describe, it } from 'node:test';
 import type { TlsOptions } from 'node:tls';
+import { SSL_free } from '../../src/sys/openssl.ts';
 import { readPrivateKey } from '../../src/sys/openssl-client.ts';
 import { ClientContext, type ClientSettings } from '../../src/tls/client-context.ts';
-import { TICKETS_MAX } from '../../src/tls/session-cache.ts';
+import { SESSION_AGE_SECS_MAX, TICKETS_MAX } from '../../src/tls/session-cache.ts';
 import { loadSystemRoots, loadTrust, TrustStore } from '../../src/tls/system-roots.ts';
 import { TestAuthority, testAuthority, testFile } from '../fixtures/certificates.ts';
 import { connectTo, type Outcome, type Peer, peerWith } from './client-peer.ts';
@@ -340,6 +341,30 @@ describe('sessions', () => {
     const outcomes = await Promise.all(Array.from({ length: before + 1 }, () => connectTo(peer, context)));
     assert.equal(outcomes.filter(({ resumed }) => resumed).length, before);
     context.free();
+  });
+
+  it('are offered for an hour at most, and not under a clock that was put back', async () => {
+    for (const version of ['TLSv1.2', 'TLSv1.3'] as const) {
+      for (const [seconds, isOffered] of [
+        [SESSION_AGE_SECS_MAX - 5, true],
+        [SESSION_AGE_SECS_MAX + 5, false],
+        [-5, false],
+      ] as const) {
+        const context = contextFor();
+        await connectTo(
+          serverFor(['backend.example'], { minVersion: version, maxVersion: version, sessionTimeout: 7200 }),
+          context,
+        );
+        const other = contextFor();
+        const ssl = other.newSession();
+        const nowSecs = Math.trunc(Date.now() / 1000) + seconds;
+        assert.equal(context.sessions.offer(ssl, nowSecs), isOffered, `${version}, after ${seconds} s`);
+        if (!isOffered) assert.equal(context.sessions.count, 0);
+        SSL_free(ssl);
+        context.free();
+        other.free();
+      }
+    }
   });
 
   it('of one context are unknown to another', async () => {
