@@ -53,8 +53,12 @@ export const SIM_SHAPE: PoolShape = { small: 128, medium: 48, large: 12 };
 
 /** A pool whose buffers are overwritten as soon as nobody owns them. */
 export class SimBufferPool extends BufferPool {
-  constructor(shape: PoolShape) {
-    super(new ArrayBuffer(arenaBytes(shape)), 0, shape);
+  /** `memory` where OpenSSL works on it, which needs an address. */
+  constructor(
+    shape: PoolShape,
+    memory: { readonly buffer: ArrayBuffer; readonly address: number } | null = null,
+  ) {
+    super(memory?.buffer ?? new ArrayBuffer(arenaBytes(shape)), memory?.address ?? 0, shape);
     this.bytes.fill(POISON);
   }
 

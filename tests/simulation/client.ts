@@ -17,6 +17,7 @@ import { type ClientPlan, type Mood, type Outcome, type RequestPlan, rightOutcom
 import { contentSteps, headBytes, split } from './request-bytes.ts';
 import { hasContent } from './response-bytes.ts';
 import { ScriptedSocket, type ScriptOwner, type Step } from './scripted-socket.ts';
+import type { SecureWorld } from './secure-world.ts';
 import type { Verdict } from './verdict.ts';
 
 /** How long a client waits for a 100 before it sends its content nevertheless. */
@@ -38,6 +39,8 @@ export interface Circumstances {
   /** The edge is shut down while clients are at work. */
   readonly stops: boolean;
   readonly library: Library;
+  /** Clients speak TLS; null: they don't. */
+  readonly secure: SecureWorld | null;
 }
 
 export class Client implements ScriptOwner, MessageOwner {
@@ -102,7 +105,7 @@ export class Client implements ScriptOwner, MessageOwner {
   /** Connects; all else follows. */
   start(address: SocketAddress): void {
     const { timers, nowMs } = this.reactor;
-    const handle = this.reactor.connect(address, this.socket);
+    const handle = this.connect(address);
     if (handle < 0) {
       this.failed = true;
       this.onClosed();
@@ -112,6 +115,14 @@ export class Client implements ScriptOwner, MessageOwner {
     if (this.plan.leavesAfterMs > 0) timers.arm(this.leaveTimer, nowMs + this.plan.leavesAfterMs);
     this.connecting = handle;
     this.socket.push(...this.script());
+  }
+
+  private connect(address: SocketAddress): Handle {
+    const { secure } = this.circumstances;
+    if (secure === null) return this.reactor.connect(address, this.socket);
+    const tls = secure.clientSocket(this.reactor);
+    this.socket.port = tls;
+    return tls.connect(address, this.socket);
   }
 
   private script(): Step[] {
@@ -139,7 +150,11 @@ export class Client implements ScriptOwner, MessageOwner {
   // ---- Events -----------------------------------------------------------------------------------------
 
   onConnected(errno: number): void {
-    if (errno < 0) this.failed = true;
+    if (errno >= 0) return;
+    this.failed = true;
+    const { secure, mood, stops } = this.circumstances;
+    if (secure !== null && mood === 'friendly' && !stops && !this.left)
+      this.verdict.violation(`a TLS handshake failed: ${errno}`);
   }
 
   onBytes(bytes: Uint8Array): void {

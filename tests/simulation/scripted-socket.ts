@@ -4,6 +4,7 @@
  */
 
 import { Timer, type TimerHandler } from '../../src/base/timer-wheel.ts';
+import type { SocketPort } from '../../src/edge/stream.ts';
 import { type BufferId, MEDIUM, MEDIUM_BYTES, NO_BUFFER } from '../../src/io/buffer-pool.ts';
 import type { Handle, Reactor, SocketHandler } from '../../src/io/reactor.ts';
 
@@ -47,6 +48,8 @@ export class ScriptedSocket implements SocketHandler, TimerHandler {
   readonly reactor: Reactor;
   readonly owner: ScriptOwner;
   readonly pace: Pace;
+  /** The reactor, or a TLS socket. */
+  port: SocketPort;
   handle: Handle;
   closing: boolean;
   private readonly steps: Step[];
@@ -64,6 +67,7 @@ export class ScriptedSocket implements SocketHandler, TimerHandler {
     this.reactor = reactor;
     this.owner = owner;
     this.pace = pace;
+    this.port = reactor;
     this.handle = 0;
     this.closing = false;
     this.steps = [];
@@ -125,7 +129,7 @@ export class ScriptedSocket implements SocketHandler, TimerHandler {
         step.run();
         return true;
       case 'fin':
-        this.reactor.shutdownSend(this.handle);
+        this.port.shutdownSend(this.handle);
         return true;
       case 'close':
       case 'reset':
@@ -162,7 +166,7 @@ export class ScriptedSocket implements SocketHandler, TimerHandler {
       const length = Math.min(MEDIUM_BYTES, bytes.length - this.sent);
       const offset = pool.offsetOf(buffer);
       pool.bytes.set(bytes.subarray(this.sent, this.sent + length), offset);
-      this.reactor.send(this.handle, buffer, offset, length, SEGMENT);
+      this.port.send(this.handle, buffer, offset, length, SEGMENT);
       this.sent += length;
       this.segments++;
     }
@@ -175,12 +179,12 @@ export class ScriptedSocket implements SocketHandler, TimerHandler {
     this.closing = true;
     this.reactor.timers.disarm(this.scriptTimer);
     this.reactor.timers.disarm(this.readTimer);
-    this.reactor.close(this.handle, abortive);
+    this.port.close(this.handle, abortive);
   }
 
   private read(): void {
-    if (this.pace.pauseMs === 0) this.reactor.receiveStart(this.handle);
-    else this.reactor.receiveOnce(this.handle);
+    if (this.pace.pauseMs === 0) this.port.receiveStart(this.handle);
+    else this.port.receiveOnce(this.handle);
   }
 
   onConnect(handle: Handle, errno: number): void {
@@ -204,7 +208,7 @@ export class ScriptedSocket implements SocketHandler, TimerHandler {
     const { timers, nowMs } = this.reactor;
     if (stopAfterBytes >= 0 && !this.stoppedOnce && this.receivedBytes >= stopAfterBytes) {
       this.stoppedOnce = true;
-      this.reactor.receiveStop(this.handle);
+      this.port.receiveStop(this.handle);
       timers.arm(this.readTimer, nowMs + stopMs);
     } else if (pauseMs > 0) {
       timers.arm(this.readTimer, nowMs + pauseMs);

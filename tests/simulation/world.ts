@@ -13,11 +13,13 @@ import { SimBufferPool, SimReactor } from '../../src/io/sim.ts';
 import { randomFaults, roughFaults, type SimFaults } from '../../src/io/sim-faults.ts';
 import { SimNetwork } from '../../src/io/sim-network.ts';
 import { Log } from '../../src/log/log.ts';
+import type { MappedMemory } from '../../src/sys/memory.ts';
 import type { SocketAddress } from '../../src/sys/sockaddr.ts';
 import { type Circumstances, Client } from './client.ts';
 import { FILES_ROOT, Library } from './files.ts';
 import { Origin } from './origin.ts';
 import { BODY_BYTES_MAX, type Mood, Planner } from './plan.ts';
+import { clientMemory, edgeMemory, SecureWorld } from './secure-world.ts';
 import { Verdict } from './verdict.ts';
 
 const EDGE: SocketAddress = { family: 'ipv4', address: '10.0.0.1', port: 80 };
@@ -111,6 +113,9 @@ export interface WorldResult {
 
 const MOODS: readonly Mood[] = ['friendly', 'hostile', 'faulty', 'faulty'];
 
+/** Every third world speaks TLS, but for those with a pool of their own. */
+const SECURE_ONE_IN = 3;
+
 /** Lives one world through. Never throws: a failed assertion is a violation too. */
 export function runWorld(seed: number, options: WorldOptions = {}): WorldResult {
   const world = new World(seed, options);
@@ -133,6 +138,8 @@ class World {
   private readonly edge: SimReactor;
   private readonly origin: Origin;
   private readonly library: Library;
+  /** Null where the edge speaks HTTP without TLS. */
+  private readonly secure: SecureWorld | null;
   private readonly clients: Client[];
   private readonly outside: SimReactor;
   private stopped: boolean;
@@ -144,16 +151,18 @@ class World {
     this.faults = this.mood === 'faulty' ? randomFaults(random) : roughFaults(random);
     this.network = new SimNetwork(random.next32(), this.faults);
     this.verdict = new Verdict();
+    const isSecure = seed % SECURE_ONE_IN === 0 && options.edgePool === undefined;
+    this.secure = isSecure ? new SecureWorld(random) : null;
     const scarce = this.mood === 'faulty' && random.chance(0.3);
     const shape = scarce ? scarceShape(random) : AMPLE;
     this.edge = new SimReactor(this.network, {
       label: 'edge',
       ipv4: '10.0.0.1',
-      pool: options.edgePool?.(shape) ?? new SimBufferPool(shape),
+      pool: options.edgePool?.(shape) ?? new SimBufferPool(shape, isSecure ? edgeMemory(shape) : null),
       descriptorsMax: scarce ? 24 : 1000,
       forwards: random.chance(0.5),
     });
-    this.outside = this.actors('clients', CLIENT_ADDRESS);
+    this.outside = this.actors('clients', CLIENT_ADDRESS, isSecure ? clientMemory(ACTORS) : null);
     this.origin = new Origin(this.actors('origins', '10.0.0.3'), this.verdict, CLIENT_ADDRESS);
     for (const address of ORIGINS) this.origin.listen(address);
     this.library = new Library(this.network, random, this.bytesMax);
@@ -165,7 +174,7 @@ class World {
     const { network, random, clients, verdict } = this;
     const { config, resolved } = configuration(random.chance(0.2) ? 1 + random.below(4) : 0);
     const worker = new EdgeWorker(this.edge, new Log(config.logging));
-    worker.configure(config, resolved);
+    worker.configure(config, resolved, this.secure);
     const bound = worker.listen(EDGE);
     if (typeof bound === 'number') throw new Error(`the edge can't listen: ${bound}`);
     const stops = random.chance(0.1);
@@ -189,6 +198,8 @@ class World {
     this.origin.close();
     network.run(network.timeMs + AFTERMATH_MS);
     network.assertQuiet();
+    const leftovers = this.secure?.leftovers() ?? '';
+    if (leftovers !== '') verdict.violation(leftovers);
   }
 
   /** No content is longer: in tiny windows it would take for ever. */
@@ -197,16 +208,16 @@ class World {
   }
 
   /** The kernels of clients and origins are rough, but don't fail: what fails there is in the plans. */
-  private actors(label: string, ipv4: string): SimReactor {
+  private actors(label: string, ipv4: string, memory: MappedMemory | null = null): SimReactor {
     const faults = { ...this.faults, starve: 0, acceptFailure: 0, connectFailure: 0 };
-    return new SimReactor(this.network, { label, ipv4, faults, pool: new SimBufferPool(ACTORS) });
+    return new SimReactor(this.network, { label, ipv4, faults, pool: new SimBufferPool(ACTORS, memory) });
   }
 
   private makeClients(stops: boolean): void {
     const { network, random, faults, library, mood } = this;
     const planner = new Planner(random, mood, this.bytesMax);
     const mayHang = faults.vanish > 0 || faults.deadConnect > 0;
-    const circumstances: Circumstances = { mood, mayHang, stops, library };
+    const circumstances: Circumstances = { mood, mayHang, stops, library, secure: this.secure };
     for (let count = 3 + random.below(random.chance(0.2) ? 30 : 8); count > 0; count--) {
       const plan = planner.client();
       for (const request of plan.requests) this.verdict.expect(request, plan);
@@ -218,7 +229,7 @@ class World {
 
   private reload(worker: EdgeWorker, config: Config, resolved: Map<string, readonly SocketAddress[]>): void {
     try {
-      worker.configure(config, resolved);
+      worker.configure(config, resolved, this.secure);
     } catch (error) {
       // Out of descriptors or buffers: the old configuration stays.
       if (this.mood !== 'faulty') throw error;
