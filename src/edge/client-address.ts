@@ -12,7 +12,7 @@ export class ClientAddress {
   readonly node: string;
   /** Null for a peer on a Unix socket, which no address list can match. */
   readonly words: AddressWords | null;
-  /** Who it is by its verified certificate; null where it has shown none. Set when its handshake is over. */
+  /** Who it is by its certificate; null where it wasn't asked. Set when its handshake is over. */
   identity: ClientIdentity | null;
 
   constructor(text: string, port: number) {

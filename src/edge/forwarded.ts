@@ -86,13 +86,17 @@ export function setForwarded(exchange: Exchange): boolean {
  * rules: whatever else says so goes. False: no room in the section, or no memory.
  */
 export function setClientIdentity(exchange: Exchange): boolean {
-  const { stream, generation, scratch } = exchange;
-  if (generation === null || !generation.verifiesClients) return true;
-  const { fields } = exchange.request;
+  const stream = exchange.stream;
+  const generation = exchange.generation;
+  if (stream === null || generation === null) return false;
+  const identity = stream.client.identity;
+  // The connection may be older than the configuration, and its listener too.
+  if (identity === null && !generation.verifiesClients) return true;
+  const fields = exchange.request.fields;
+  const scratch = exchange.scratch;
   fields.removeAll(F_CLIENT_CERT);
   fields.removeAll(F_CLIENT_CERT_CHAIN);
-  const identity = stream === null ? null : stream.client.identity;
-  if (identity === null) return true;
+  if (identity === null || identity.certificate === '') return true;
   if (!scratch.addField(fields, F_CLIENT_CERT, '', identity.certificate)) return false;
   return identity.chain === '' || scratch.addField(fields, F_CLIENT_CERT_CHAIN, '', identity.chain);
 }

@@ -36,10 +36,10 @@ export const SSL_CTX_set_verify_depth = declareOpenssl<(ctx: number, depth: numb
 export const SSL_CTX_get_cert_store = declareOpenssl<Call1>('SSL_CTX_get_cert_store', ADDRESS, [ADDRESS]);
 /** Copies the subject's name into the list that clients are sent. */
 export const SSL_CTX_add_client_CA = declareOpenssl<Call2>('SSL_CTX_add_client_CA', INT, [ADDRESS, ADDRESS]);
-/** The context that a session uses, whose reference is not counted. */
-export const SSL_get_SSL_CTX = declareOpenssl<Call1>('SSL_get_SSL_CTX', ADDRESS, [ADDRESS]);
 /** The session goes on with the certificates of another context. Returns that, or 0. */
 export const SSL_set_SSL_CTX = declareOpenssl<Call2>('SSL_set_SSL_CTX', ADDRESS, [ADDRESS, ADDRESS]);
+/** 0: the peer isn't asked for a certificate. */
+export const SSL_get_verify_mode = declareOpenssl<Call1>('SSL_get_verify_mode', INT, [ADDRESS]);
 /** The own certificate that was chosen. */
 export const SSL_get_certificate = declareOpenssl<Call1>('SSL_get_certificate', ADDRESS, [ADDRESS]);
 

@@ -5,7 +5,7 @@
 
 import { SSL_get_peer_cert_chain, SSL_get0_peer_certificate, SSL_session_reused } from '../sys/openssl.ts';
 import { stackDer } from '../sys/openssl-client.ts';
-import { certificateDer } from '../sys/openssl-x509.ts';
+import { certificateDer, SSL_get_verify_mode } from '../sys/openssl-x509.ts';
 
 /** Intermediates that backends are told of. */
 const CHAIN_MAX = 4;
@@ -13,7 +13,7 @@ const CHAIN_MAX = 4;
 const VALUES_CHARS_MAX = 12_288;
 
 export interface ClientIdentity {
-  /** Value of Client-Cert. */
+  /** Value of Client-Cert; empty: the client was asked and has shown none. */
   readonly certificate: string;
   /** Value of Client-Cert-Chain; empty: the field is not sent. Resumed sessions have none. */
   readonly chain: string;
@@ -29,10 +29,13 @@ export function clientCertChainValue(chain: readonly Uint8Array[]): string {
   return chain.map(clientCertValue).join(', ');
 }
 
-/** The client of a server's complete handshake; null: it has shown no certificate. Verified it is in any case. */
+const ANONYMOUS: ClientIdentity = { certificate: '', chain: '' };
+
+/** The client of a server's complete handshake; null: it was not asked. A certificate that it has shown is verified. */
 export function clientIdentityOf(ssl: number): ClientIdentity | null {
+  if (SSL_get_verify_mode(ssl) === 0) return null;
   const certificate = SSL_get0_peer_certificate(ssl);
-  if (certificate === 0) return null;
+  if (certificate === 0) return ANONYMOUS;
   const value = clientCertValue(certificateDer(certificate));
   // On a server's side the chain is without the certificate itself; a ticket has no room for it.
   const stack = SSL_session_reused(ssl) === 1 ? 0 : SSL_get_peer_cert_chain(ssl);

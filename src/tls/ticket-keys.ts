@@ -15,7 +15,8 @@ import { hkdfSync, randomBytes } from 'node:crypto';
 import { assert } from '../base/assert.ts';
 import { copyForeignBytes } from '../sys/foreign-string.ts';
 import { excludeFromDumps, type MappedMemory, mapPrivate } from '../sys/memory.ts';
-import { EVP_CipherInit_ex, foreignCallback } from '../sys/openssl.ts';
+import { EVP_CipherInit_ex, foreignCallback, SSL_version } from '../sys/openssl.ts';
+import { SSL_get_SSL_CTX } from '../sys/openssl-client.ts';
 import {
   CRYPTO_memcmp,
   EVP_aes_256_cbc,
@@ -26,8 +27,8 @@ import {
   OSSL_PARAM_UTF8_STRING,
   RAND_bytes,
   SSL_CTX_set_tlsext_ticket_key_evp_cb,
-  SSL_get_SSL_CTX,
 } from '../sys/openssl-x509.ts';
+import { TLS13 } from './suites.ts';
 
 /** Name, HMAC key, AES key: nginx's layout of a file. */
 export const TICKET_KEY_BYTES = 80;
@@ -237,7 +238,10 @@ const onTicket = foreignCallback<[number, number, number, number, number, number
   (ssl, name, iv, cipher, mac, encrypts) => {
     const keys = keysOf.get(SSL_get_SSL_CTX(ssl));
     if (keys === undefined) return TICKET_NONE;
-    return encrypts === 1 ? keys.encrypt(name, iv, cipher, mac) : keys.decrypt(name, iv, cipher, mac);
+    if (encrypts === 1) return keys.encrypt(name, iv, cipher, mac);
+    const result = keys.decrypt(name, iv, cipher, mac);
+    // Clients use a ticket of TLS 1.3 once (RFC 8446 §C.4): each resumption gives the next one.
+    return result === TICKET_USED && SSL_version(ssl) === TLS13 ? TICKET_RENEW : result;
   },
 );
 

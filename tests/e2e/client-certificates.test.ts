@@ -28,18 +28,20 @@ function suite(io: IoBackend): void {
     let told: IncomingHttpHeaders = {};
     let trailers: NodeJS.Dict<string> = {};
 
-    const config = (clientAuth: string): string => `
-[tls]
-cert_path = "${server.certPath}"
-key_path = "${server.keyPath}"
-client_auth = "${clientAuth}"
-client_ca_path = "${clients.certPath}"
+    const routes = (): string => `
 [path_routes."*"."/"]
 type = "Proxy"
 url = "${origin.url}"
 [path_routes."*"."/".security]
 add_request_headers = { "X-Rule" = "applied" }
 `;
+    const config = (clientAuth: string): string => `
+[tls]
+cert_path = "${server.certPath}"
+key_path = "${server.keyPath}"
+client_auth = "${clientAuth}"
+client_ca_path = "${clients.certPath}"
+${routes()}`;
 
     before(async () => {
       origin = await startNodeServer((incoming, response) => {
@@ -143,6 +145,19 @@ add_request_headers = { "X-Rule" = "applied" }
       again.write('GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n');
       await within(closed, PATIENCE_MS, 'the end of the response');
       assert.deepEqual(told, { 'client-cert': expected()['client-cert'] });
+    });
+
+    test('listeners that outlive [tls] in the configuration still let nobody pretend', async () => {
+      const edge = await startEdge(config('optional'), { io });
+      edge.rewrite(routes());
+      edge.signal('SIGHUP');
+      await edge.logged('the new configuration is in force');
+      assert.match(edge.stderr(), /tls needs a restart/);
+      assert.equal(await ask(edge, null, FORGED), 200);
+      assert.deepEqual(told, {});
+      assert.equal(await ask(edge, alice, FORGED), 200);
+      assert.deepEqual(told, expected());
+      await edge.stop();
     });
 
     function secured(edge: Edge, options: object = {}): Promise<TLSSocket> {
