@@ -53,7 +53,7 @@ async function session(options: ConnectionOptions): Promise<{ reused: boolean; t
   const socket = await secured(options);
   const reused = socket.isSessionReused();
   // In TLS 1.3 tickets follow the handshake.
-  let ticket = socket.getProtocol() === 'TLSv1.2' ? (socket.getSession() ?? null) : null;
+  let ticket: Buffer | null = socket.getProtocol() === 'TLSv1.2' ? (socket.getSession() ?? null) : null;
   socket.on('session', (each: Buffer) => {
     ticket ??= each;
   });
@@ -183,7 +183,10 @@ ${[many, strong, rsa, edwards].map(({ certPath, keyPath }) => `[[tls.certificate
         const first = await session(options);
         assert.equal(first.reused, false);
         assert.ok(first.ticket !== null, `${version}: a ticket`);
-        assert.equal((await session({ ...options, session: first.ticket })).reused, true, version);
+        const second = await session({ ...options, session: first.ticket });
+        assert.equal(second.reused, true, version);
+        assert.ok(second.ticket !== null, `${version}: the next ticket`);
+        assert.equal((await session({ ...options, session: second.ticket })).reused, true, version);
         const elsewhere = await session({ ...options, port: other.port, session: first.ticket });
         assert.equal(elsewhere.reused, true, `${version}: by the other process`);
       }
