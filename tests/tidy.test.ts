@@ -9,7 +9,7 @@ import { describe, it } from 'node:test';
 const ROOT = join(import.meta.dirname, '..');
 const LINES_MAX = 800;
 /** Folders whose code does no I/O. */
-const PURE = ['base', 'http', 'http1'];
+const PURE = ['base', 'http', 'http1', 'http2'];
 /** Packages, and the one folder that may know each. */
 const PACKAGE_HOMES: Readonly<Record<string, string>> = { koffi: 'sys', 'smol-toml': 'config' };
 /** A file of such a name has no owner. */

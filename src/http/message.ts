@@ -3,6 +3,7 @@
  * Positions count in `fields.bytes`. Objects are pooled and reused: `clear()` before each use.
  */
 
+import { asciiBytes, equalsBytes } from '../base/bytes.ts';
 import { FieldSection } from './fields.ts';
 
 /** Methods by id; M_OTHER is any other token (its bytes are in the head). */
@@ -28,6 +29,19 @@ export const METHOD_NAMES: readonly string[] = [
   'TRACE',
   'PATCH',
 ];
+
+/** Longest method token. Registered ones have 17 bytes at most (UPDATEREDIRECTREF); our own choice. */
+export const METHOD_BYTES_MAX = 32;
+
+const METHOD_BYTES: readonly Uint8Array[] = METHOD_NAMES.map(asciiBytes);
+
+/** The id of a method token, whose case counts (RFC 9110 §9.1). */
+export function methodIdOf(bytes: Uint8Array, offset: number, length: number): number {
+  for (let id = M_OTHER + 1; id < METHOD_BYTES.length; id++) {
+    if (equalsBytes(bytes, offset, length, METHOD_BYTES[id])) return id;
+  }
+  return M_OTHER;
+}
 
 /** Idempotent methods (RFC 9110 §9.2.2): GET, HEAD, PUT, DELETE, OPTIONS, TRACE. */
 export function isIdempotent(methodId: number): boolean {

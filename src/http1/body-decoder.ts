@@ -22,6 +22,7 @@ import {
   TCHAR,
   VALUE,
 } from '../http/char-class.ts';
+import { LENGTH_MAX } from '../http/content-length.ts';
 import {
   E_BARE_CR,
   E_BARE_LF,
@@ -33,9 +34,8 @@ import {
 } from '../http/fault.ts';
 import { F_ETAG, F_OTHER, FieldSection } from '../http/fields.ts';
 import { BODY_LENGTH, BODY_STREAM, BODY_UNTIL_CLOSE } from '../http/message.ts';
+import { isForbiddenTrailer, isFraming } from '../http/trailer-names.ts';
 import { acceptUnderscored, F_UNDERSCORED, takeFieldLine } from './field-line.ts';
-import { LENGTH_MAX } from './framing.ts';
-import { isForbiddenTrailer, isFraming } from './trailer-names.ts';
 
 /** All input is used and more is needed. */
 export const B_NEED_MORE = 0;

@@ -9,9 +9,10 @@
  */
 
 import { assert } from '../base/assert.ts';
-import { asciiBytes, equalsBytes, equalsIgnoreCase, viewOf } from '../base/bytes.ts';
+import { asciiBytes, equalsIgnoreCase, viewOf } from '../base/bytes.ts';
 import { hostLengthOf } from '../http/authority.ts';
 import { CHAR_CLASS, COMMA, CR, HTAB, LF, SP, TCHAR } from '../http/char-class.ts';
+import { contentLengthOf } from '../http/content-length.ts';
 import {
   E_BARE_CR,
   E_BARE_LF,
@@ -53,9 +54,9 @@ import {
   BODY_STREAM,
   LENGTH_UNKNOWN,
   M_CONNECT,
-  M_OTHER,
   M_TRACE,
-  METHOD_NAMES,
+  METHOD_BYTES_MAX,
+  methodIdOf,
   RequestHead,
 } from '../http/message.ts';
 import {
@@ -67,7 +68,7 @@ import {
   skipSeparators,
 } from './connection-options.ts';
 import { acceptUnderscored, F_UNDERSCORED, takeFieldLine } from './field-line.ts';
-import { contentLengthOf, isChunked } from './framing.ts';
+import { isChunked } from './framing.ts';
 import { scanTarget } from './target.ts';
 
 /** Bounds of a head, inclusive: a head of exactly this much passes. */
@@ -80,9 +81,6 @@ export interface HeadLimits {
   readonly fieldsMax: number;
 }
 
-/** Longest method token. Registered ones have 17 bytes at most (UPDATEREDIRECTREF); our own choice. */
-export const METHOD_BYTES_MAX = 32;
-
 /** No head begun. Left at the first call of `parse` for a head. */
 const IDLE = 0;
 /** At the request line, or an empty line before it. */
@@ -92,7 +90,6 @@ const REQUEST_LINE = 2;
 /** At a field line. Back to IDLE when the head is complete. */
 const FIELDS = 3;
 
-const METHOD_BYTES: readonly Uint8Array[] = METHOD_NAMES.map(asciiBytes);
 const VERSION_BYTES = asciiBytes('HTTP/1.1\r\n');
 /** The same as little-endian words. */
 const HTTP_WORD = 0x50545448;
@@ -344,13 +341,6 @@ function methodFault(byte: number, length: number): number {
   if (byte === LF) return E_BARE_LF;
   if (byte === CR || (length === 0 && (byte === SP || byte === HTAB))) return E_REQUEST_LINE;
   return E_METHOD;
-}
-
-function methodIdOf(bytes: Uint8Array, offset: number, length: number): number {
-  for (let id = M_OTHER + 1; id < METHOD_BYTES.length; id++) {
-    if (equalsBytes(bytes, offset, length, METHOD_BYTES[id])) return id;
-  }
-  return M_OTHER;
 }
 
 /** `HTTP/1.1` CRLF or `HTTP/1.0` CRLF (RFC 9112 §2.3). Position after it, NEED_MORE, or a fault. */

@@ -10,6 +10,7 @@
 import { assert } from '../base/assert.ts';
 import { asciiBytes } from '../base/bytes.ts';
 import { CHAR_CLASS, CR, LF, SP, VALUE } from '../http/char-class.ts';
+import { contentLengthOf } from '../http/content-length.ts';
 import {
   E_BARE_CR,
   E_BARE_LF,
@@ -46,7 +47,7 @@ import {
 } from '../http/message.ts';
 import { connectionOptions, OPTION_CLOSE, OPTION_KEEP_ALIVE, OPTION_UPGRADE } from './connection-options.ts';
 import { acceptUnderscored, F_UNDERSCORED, takeFieldLine } from './field-line.ts';
-import { contentLengthOf, isChunked } from './framing.ts';
+import { isChunked } from './framing.ts';
 import type { HeadLimits } from './request-parser.ts';
 
 /** No head begun. */

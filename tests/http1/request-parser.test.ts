@@ -5,6 +5,7 @@ import {
   BODY_LENGTH,
   BODY_NONE,
   BODY_STREAM,
+  METHOD_BYTES_MAX,
   RequestHead,
   SCHEME_HTTP,
   SCHEME_HTTPS,
@@ -12,7 +13,7 @@ import {
   TARGET_ASTERISK,
   TARGET_ORIGIN,
 } from '../../src/http/message.ts';
-import { METHOD_BYTES_MAX, RequestParser } from '../../src/http1/request-parser.ts';
+import { RequestParser } from '../../src/http1/request-parser.ts';
 import { bytesOf, everySplit, LIMITS, nameOf, parseRequest, type RequestSummary } from './feed.ts';
 
 interface AcceptVector {

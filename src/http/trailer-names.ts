@@ -4,8 +4,8 @@
  * others, all but those listed here.
  */
 
-import { aliasesTrusted, NameTable } from '../http/field-names.ts';
-import { F_CONTENT_LENGTH, F_HOST, F_TRANSFER_ENCODING } from '../http/fields.ts';
+import { aliasesTrusted, NameTable } from './field-names.ts';
+import { F_CONTENT_LENGTH, F_HOST, F_TRANSFER_ENCODING } from './fields.ts';
 
 const FORBIDDEN = new NameTable([
   '',
