@@ -31,7 +31,7 @@ const EXTERNAL = [/^node:/, 'koffi', 'smol-toml'];
 const PARTS = [
   { name: 'base', test: /\/src\/(?:base\/assert|config\/nearest)\./, priority: 3 },
   { name: 'config', test: /\/src\/config\//, priority: 2 },
-  { name: 'edge', test: /\/src\/(?:base|edge|http1?|io|log|sys|tls)\//, priority: 1 },
+  { name: 'edge', test: /\/src\/(?!cli\/|config\/)/, priority: 1 },
 ];
 /** The bundler writes classes as variables, which would be loaded each time like constants of other modules. */
 const CLASS_AS_VARIABLE = /^var (\w+) = class\b/gm;

@@ -11,14 +11,6 @@ import type { EdgeContext } from './context.ts';
 import { Http1Backend } from './http1-backend.ts';
 import type { ProxyResponder } from './proxy-responder.ts';
 
-/**
- * Turns that a connection rests before it is used again. In the first one its response ended; by the end of the
- * second its owner has seen all that the backend had sent by then, and closed it if that was more than the response:
- * bytes that nobody asked for must not become the next exchange's response.
- */
-const REST_TURNS = 2;
-/** Places of connections that no longer rest, after which the others move up. */
-const RESTED_PLACES_MAX = 256;
 /** How long a connection above the pool's limit may idle. */
 export const SURPLUS_IDLE_MS = 1000;
 /** How often a failure of TLS is told: the same one, and any. What comes between is counted. */
@@ -39,11 +31,14 @@ export class BackendServer {
   idleMax: number;
   idleTimeoutMs: number;
   private nextAddress: number;
-  /** Connections that may be used, and before them those that still rest, in the order in which they came. */
   private readonly idle: Http1Backend[];
+  /**
+   * Connections that became idle in the reactor's turn `restingTurn` and rest until the next one: what this turn still
+   * has of them must not become another exchange's response. A client that waits for its response costs that no
+   * further connection, for its next request comes in a later turn.
+   */
   private readonly resting: Http1Backend[];
-  /** Where the first one that rests stands. */
-  private restingFrom: number;
+  private restingTurn: number;
   private readonly all: Set<Http1Backend>;
   /** The last failure of TLS that was told, when (-1: never), and how many were not told since. */
   private failure: string;
@@ -67,7 +62,7 @@ export class BackendServer {
     this.nextAddress = 0;
     this.idle = [];
     this.resting = [];
-    this.restingFrom = 0;
+    this.restingTurn = 0;
     this.all = new Set();
     this.failure = '';
     this.failureMs = -1;
@@ -94,16 +89,12 @@ export class BackendServer {
   }
 
   private wakeRested(): void {
+    const { turns } = this.context.reactor.counters;
+    if (turns === this.restingTurn) return;
     const { resting } = this;
-    const rested = this.context.reactor.counters.turns - REST_TURNS;
-    let at = this.restingFrom;
-    while (at < resting.length && resting[at].idleTurn <= rested) this.idle.push(resting[at++]);
-    if (at === resting.length || at >= RESTED_PLACES_MAX) {
-      resting.copyWithin(0, at);
-      resting.length -= at;
-      at = 0;
-    }
-    this.restingFrom = at;
+    for (let index = 0; index < resting.length; index++) this.idle.push(resting[index]);
+    resting.length = 0;
+    this.restingTurn = turns;
   }
 
   /** A new connection that is being made for `responder`, or -errno. */
@@ -152,7 +143,7 @@ export class BackendServer {
   dropIdle(backend: Http1Backend): void {
     const index = this.idle.indexOf(backend);
     if (index >= 0) this.idle.splice(index, 1);
-    const place = this.resting.indexOf(backend, this.restingFrom);
+    const place = this.resting.indexOf(backend);
     if (place >= 0) this.resting.splice(place, 1);
   }
 
@@ -161,7 +152,7 @@ export class BackendServer {
   }
 
   get idleCount(): number {
-    return this.idle.length + this.resting.length - this.restingFrom;
+    return this.idle.length + this.resting.length;
   }
 
   get connectionCount(): number {
@@ -172,8 +163,7 @@ export class BackendServer {
   retire(): void {
     this.idleMax = 0;
     this.idleTimeoutMs = 0;
-    const backends = [...this.idle.splice(0), ...this.resting.splice(0).slice(this.restingFrom)];
-    this.restingFrom = 0;
+    const backends = [...this.idle.splice(0), ...this.resting.splice(0)];
     for (const backend of backends) backend.close(false);
     this.tls?.free();
   }

@@ -90,8 +90,6 @@ export class Http1Backend implements SocketHandler, TimerHandler {
   private acknowledgedBefore: number;
   /** Exchanges that it has carried before this one. */
   served: number;
-  /** IDLE: the reactor's turn in which it became so. */
-  idleTurn: number;
 
   constructor(context: EdgeContext, server: BackendServer, tls: BackendHandshake | null) {
     this.context = context;
@@ -117,7 +115,6 @@ export class Http1Backend implements SocketHandler, TimerHandler {
     this.queuedBefore = 0;
     this.acknowledgedBefore = -1;
     this.served = 0;
-    this.idleTurn = 0;
   }
 
   /** Returns 0 or -errno. The responder hears `onBackendReady` or `onBackendFault`. */
@@ -216,7 +213,6 @@ export class Http1Backend implements SocketHandler, TimerHandler {
     this.state = S_IDLE;
     this.served++;
     this.sinceMs = this.context.reactor.nowMs;
-    this.idleTurn = this.context.reactor.counters.turns;
     if (this.server.idleTimeoutMs === 0 || this.server.idleMax === 0 || this.context.isDraining) {
       this.close(false);
       return;
