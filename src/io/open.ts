@@ -12,6 +12,8 @@ export interface OpenOptions {
   readonly limits?: ReactorLimits;
   /** Asks for huge pages under the buffers; in place of what `limits` says. */
   readonly hugePages?: boolean;
+  /** An io_uring takes these operations only (uring-restrictions.ts has a list); absent: all. */
+  readonly operations?: readonly number[];
   /** What SALLYPORT_IO says: `uring` or `epoll` forces that backend; absent or empty, the better one is taken. */
   readonly backend?: string | undefined;
 }
@@ -44,7 +46,7 @@ export function openReactor(options: OpenOptions = {}): OpenedReactor {
   if (backend === 'epoll') {
     return opened(new EpollReactor(shape, limits), 'SALLYPORT_IO asks for epoll');
   }
-  const uring = UringReactor.create(shape, limits);
+  const uring = UringReactor.create(shape, limits, options.operations ?? null);
   if (typeof uring !== 'number') return opened(uring, 'the kernel offers io_uring');
   const cause = refusal(uring);
   if (backend === 'uring') {

@@ -32,6 +32,7 @@ import {
   IORING_SETUP_CQSIZE,
   IORING_SETUP_DEFER_TASKRUN,
   IORING_SETUP_NO_SQARRAY,
+  IORING_SETUP_R_DISABLED,
   IORING_SETUP_SINGLE_ISSUER,
   IORING_SETUP_SUBMIT_ALL,
   IORING_TIMEOUT_ABS,
@@ -55,6 +56,7 @@ import {
 } from '../sys/io-uring.ts';
 import { close, io_uring_enter, io_uring_register, io_uring_setup, negated } from '../sys/libc.ts';
 import { type MappedMemory, mapPrivate, mapShared } from '../sys/memory.ts';
+import { restrictRing } from './uring-restrictions.ts';
 
 const NEEDED_FEATURES =
   IORING_FEAT_SINGLE_MMAP |
@@ -146,6 +148,7 @@ export class UringRing {
    * Creates a ring with room for `sqEntries` submissions and `cqEntries` completions, powers of two. The
    * completions of its own operations bear these kinds in word 1 of user_data: the timeout of `wakeAt`, and
    * what is to be ignored.
+   * With `operations` the ring takes these, and what the ring itself needs, and nothing else for good.
    * Returns the ring, or -errno: EPERM or ENOSYS where io_uring is forbidden or missing, EINVAL where the
    * kernel is too old (before 6.1).
    */
@@ -154,15 +157,26 @@ export class UringRing {
     cqEntries: number,
     wakeKind: number,
     ignoredKind: number,
+    operations: readonly number[] | null = null,
   ): UringRing | number {
     const argument = mapPrivate(ARGUMENT_BYTES);
     const flags =
-      IORING_SETUP_CQSIZE | IORING_SETUP_SUBMIT_ALL | IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN;
+      IORING_SETUP_CQSIZE |
+      IORING_SETUP_SUBMIT_ALL |
+      IORING_SETUP_SINGLE_ISSUER |
+      IORING_SETUP_DEFER_TASKRUN |
+      (operations === null ? 0 : IORING_SETUP_R_DISABLED);
     let fd = setUp(argument, sqEntries, cqEntries, flags | IORING_SETUP_NO_SQARRAY);
     if (fd === -EINVAL) fd = setUp(argument, sqEntries, cqEntries, flags);
     if (fd < 0) {
       argument.unmap();
       return fd;
+    }
+    const restricted = operations === null ? 0 : restrictRing(fd, operations);
+    if (restricted < 0) {
+      argument.unmap();
+      close(fd);
+      return restricted;
     }
     const params = new DataView(argument.buffer, PARAMS, PARAMS_BYTES);
     const ringBytes = Math.max(

@@ -83,7 +83,7 @@ const FILE_OPERATION = 10;
 const WAKE = 11;
 
 /** Submissions that fit before the kernel is entered early, and completions that fit before it spills. */
-const SQ_ENTRIES = 4096;
+export const SQ_ENTRIES = 4096;
 const CQ_ENTRIES = 16384;
 
 /** Entries of the buffer rings, and how many buffers circulate at first; see UringBuffers. */
@@ -137,9 +137,13 @@ export class UringReactor extends KernelReactor<UringSocket> {
     this.watchNodeLoop();
   }
 
-  /** Returns the reactor, or -errno where the kernel has no io_uring as it is needed here. */
-  static create(shape: PoolShape, limits: ReactorLimits): UringReactor | number {
-    const ring = UringRing.create(SQ_ENTRIES, CQ_ENTRIES, WAKE, CANCEL);
+  /** Returns the reactor, or -errno where the kernel has no io_uring as it is needed here. `operations` as for UringRing. */
+  static create(
+    shape: PoolShape,
+    limits: ReactorLimits,
+    operations: readonly number[] | null = null,
+  ): UringReactor | number {
+    const ring = UringRing.create(SQ_ENTRIES, CQ_ENTRIES, WAKE, CANCEL, operations);
     return typeof ring === 'number' ? ring : new UringReactor(ring, shape, limits);
   }
 
@@ -369,7 +373,7 @@ export class UringReactor extends KernelReactor<UringSocket> {
       sqes[index + 4] = (low + segments.offset(first)) | 0;
       sqes[index + 5] = this.arenaHigh;
       sqes[index + 6] = segments.length(first);
-      sqes[index + 7] = MSG_NOSIGNAL | MSG_WAITALL;
+      sqes[index + 7] = sendFlags(socket);
       socket.sendingCount = 1;
       return;
     }
@@ -393,7 +397,7 @@ export class UringReactor extends KernelReactor<UringSocket> {
     sqes[index + 4] = (this.argument.low + header) | 0;
     sqes[index + 5] = this.argument.high;
     sqes[index + 6] = 1;
-    sqes[index + 7] = MSG_NOSIGNAL | MSG_WAITALL;
+    sqes[index + 7] = sendFlags(socket);
     socket.sendingCount = count;
   }
 
@@ -672,6 +676,11 @@ export class UringReactor extends KernelReactor<UringSocket> {
 /** What a receive ended with is no end of receiving. */
 function isPassing(result: number): boolean {
   return result > 0 || result === -ECANCELED || result === -EINTR || result === -EAGAIN;
+}
+
+/** All of it in one completion; kernel TLS knows no MSG_WAITALL, and what it leaves over is sent again. */
+function sendFlags(socket: UringSocket): number {
+  return socket.kernelSeals ? MSG_NOSIGNAL : MSG_NOSIGNAL | MSG_WAITALL;
 }
 
 function setAddress(words: Int32Array, index: number, value: number): void {

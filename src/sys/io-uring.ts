@@ -12,6 +12,8 @@ export const SYS_io_uring_enter = 426;
 export const SYS_io_uring_register = 427;
 
 export const IORING_SETUP_CQSIZE = 1 << 3;
+/** The ring takes nothing until it is enabled, so that it can be restricted before. */
+export const IORING_SETUP_R_DISABLED = 1 << 6;
 export const IORING_SETUP_SUBMIT_ALL = 1 << 7;
 export const IORING_SETUP_SINGLE_ISSUER = 1 << 12;
 export const IORING_SETUP_DEFER_TASKRUN = 1 << 13;
@@ -44,9 +46,17 @@ export const PARAMS_CQ_CQES = 100;
 export const IORING_ENTER_GETEVENTS = 1 << 0;
 export const IORING_ENTER_REGISTERED_RING = 1 << 4;
 
+export const IORING_REGISTER_RESTRICTIONS = 11;
+export const IORING_REGISTER_ENABLE_RINGS = 12;
 export const IORING_REGISTER_RING_FDS = 20;
 export const IORING_UNREGISTER_RING_FDS = 21;
 export const IORING_REGISTER_PBUF_RING = 22;
+
+/** struct io_uring_restriction, 16 bytes: what is allowed u16, which one u8, reserved. */
+export const RESTRICTION_BYTES = 16;
+export const IORING_RESTRICTION_REGISTER_OP = 0;
+export const IORING_RESTRICTION_SQE_OP = 1;
+export const IORING_RESTRICTION_SQE_FLAGS_ALLOWED = 2;
 
 export const IOSQE_BUFFER_SELECT = 1 << 5;
 export const IOSQE_CQE_SKIP_SUCCESS = 1 << 6;

@@ -1,0 +1,51 @@
+/** A process's limits, its end with its parent, the cores it runs on. All return 0 or -errno. */
+
+import { ESRCH } from './errno.ts';
+import { negated } from './libc.ts';
+import { mapPrivate } from './memory.ts';
+import { prctl, sched_setaffinity, setrlimit } from './process-calls.ts';
+
+const PR_SET_PDEATHSIG = 1;
+const PR_SET_DUMPABLE = 4;
+const SIGKILL = 9;
+const CPU_SET_BYTES = 128;
+
+/** Resources of setrlimit(2), the same numbers on x86-64 and arm64. */
+export const RLIMIT_FSIZE = 1;
+export const RLIMIT_CORE = 4;
+export const RLIMIT_NPROC = 6;
+export const RLIMIT_NOFILE = 7;
+export const RLIMIT_MEMLOCK = 8;
+
+const scratch = mapPrivate(4096);
+
+/** Sets the soft and the hard limit. */
+export function limitResource(resource: number, value: number): number {
+  scratch.view.setBigUint64(0, BigInt(value), true);
+  scratch.view.setBigUint64(8, BigInt(value), true);
+  return negated(setrlimit(resource, scratch.address));
+}
+
+/**
+ * The kernel kills this process when its parent (more exactly the thread that started it) ends; `parent` is the
+ * parent's id as told by itself, against one that has ended already (0: it can't be known here, since this process
+ * has a namespace of its own for ids). Call after the user is changed, which clears it; execve keeps it.
+ */
+export function endWithParent(parent: number): number {
+  const result = negated(prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0));
+  if (result < 0) return result;
+  return parent !== 0 && process.ppid !== parent ? -ESRCH : 0;
+}
+
+/** No core dump, and no look at its memory by others of the same user. execve sets it back: call it in the room. */
+export function setUndumpable(): number {
+  return negated(prctl(PR_SET_DUMPABLE, 0, 0, 0, 0));
+}
+
+/** Runs the calling thread, and those that it starts later, on that core alone. */
+export function pinToCore(core: number): number {
+  scratch.bytes.fill(0, 0, CPU_SET_BYTES);
+  if (core < 0 || core >= CPU_SET_BYTES * 8) return -ESRCH;
+  scratch.bytes[core >> 3] = 1 << (core & 7);
+  return negated(sched_setaffinity(0, CPU_SET_BYTES, scratch.address));
+}
