@@ -102,6 +102,12 @@ export const SSL_CTX_set_keylog_callback = declareOpenssl<(ctx: number, callback
 
 export const SSL_new = declareOpenssl<Call1>('SSL_new', ADDRESS, [ADDRESS]);
 export const SSL_free = declareOpenssl<(ssl: number) => void>('SSL_free', 'void', [ADDRESS]);
+/** 1: we have sent our close_notify, 2: the peer has; 3: nothing is wrong with the session (SSL_set_shutdown(3)). */
+export const SSL_set_shutdown = declareOpenssl<(ssl: number, mode: number) => void>(
+  'SSL_set_shutdown',
+  'void',
+  [ADDRESS, INT],
+);
 export const SSL_set_bio = declareOpenssl<(ssl: number, read: number, write: number) => void>(
   'SSL_set_bio',
   'void',

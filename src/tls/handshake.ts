@@ -34,6 +34,7 @@ import {
   SSL_SESSION_get_max_fragment_length,
   SSL_session_reused,
   SSL_set_bio,
+  SSL_set_shutdown,
 } from '../sys/openssl.ts';
 import {
   CLIENT_RANDOM_AT,
@@ -59,6 +60,7 @@ const INPUT_BYTES_MAX = 262144;
 /** TLS 1.2 allows records a little longer than our own record layer does (RFC 5246 §6.2.3). */
 const HANDSHAKE_RECORD_MAX = PLAINTEXT_MAX + 2048;
 const RANDOM_BYTES = 32;
+const SENT_AND_RECEIVED_SHUTDOWN = 3;
 const MASTER_SECRET_BYTES = 48;
 const TICKET_RECORD_MAX = CIPHERTEXT_MAX + HEADER_BYTES;
 
@@ -326,6 +328,8 @@ export class Handshake {
   /** Gives OpenSSL's memory back, and the keys where nobody took them. */
   free(): void {
     if (this.ssl === 0) return;
+    // Else OpenSSL takes the connection for a broken one and its session for one that must not be resumed.
+    if (this.state === H_COMPLETE) SSL_set_shutdown(this.ssl, SENT_AND_RECEIVED_SHUTDOWN);
     SSL_free(this.ssl);
     this.ssl = 0;
     if (!this.slotsHeld) return;

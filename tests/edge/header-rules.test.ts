@@ -248,10 +248,10 @@ describe('expanding', () => {
 describe('constants', () => {
   it('take buffers as they need them and give all of them back', () => {
     const held = pool.heldCount();
-    constants.put('x'.repeat(16000));
+    constants.put('x'.repeat(20000));
     constants.put('y'.repeat(1000));
     assert.equal(pool.heldCount(), held + 2);
-    assert.throws(() => constants.put('z'.repeat(16000)), /no memory/);
+    assert.throws(() => constants.put('z'.repeat(20000)), /no memory/);
     constants.release();
     assert.equal(pool.heldCount(), held);
   });
