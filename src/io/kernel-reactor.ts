@@ -193,7 +193,11 @@ export abstract class KernelReactor<S extends SocketSlot> implements Reactor, De
 
   listen(address: SocketAddress, options: ListenOptions, handler: ListenerHandler): Handle {
     const fd = createListener(address, options.backlog, options.reusePort, options.unixMode ?? -1);
-    if (fd < 0) return fd;
+    return fd < 0 ? fd : this.listenOn(fd, handler);
+  }
+
+  /** Starts to accept on a socket that listens already, made by another process perhaps; it is the reactor's from now on. */
+  listenOn(fd: number, handler: ListenerHandler): Handle {
     const socket = this.openSlot(fd, true);
     if (socket === this.nobody) {
       close(fd);

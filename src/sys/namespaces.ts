@@ -15,10 +15,11 @@ import {
   openSync,
   readFileSync,
   readlinkSync,
+  realpathSync,
   symlinkSync,
   writeFileSync,
 } from 'node:fs';
-import { dirname, join } from 'node:path';
+import { basename, dirname, join } from 'node:path';
 import { negated } from './libc.ts';
 import { mount, pivot_root, sethostname, setns, umount2, unshare } from './process-calls.ts';
 
@@ -212,7 +213,7 @@ export function programEntries(): RootEntry[] {
   }
   // The loader is named by an absolute path in each program.
   const loader = process.arch === 'arm64' ? '/lib/ld-linux-aarch64.so.1' : '/lib64/ld-linux-x86-64.so.2';
-  if (linkOf(dirname(loader)) === '') bind(loader, loader);
+  bind(realpathSync(loader), join(realpathSync(dirname(loader)), basename(loader)));
   return [...entries.values()];
 }
 

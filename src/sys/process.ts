@@ -15,7 +15,6 @@ export const RLIMIT_FSIZE = 1;
 export const RLIMIT_CORE = 4;
 export const RLIMIT_NPROC = 6;
 export const RLIMIT_NOFILE = 7;
-export const RLIMIT_MEMLOCK = 8;
 
 const scratch = mapPrivate(4096);
 

@@ -115,12 +115,15 @@ export function assembleFilter(rules: readonly CallRule[], mode: SeccompMode, on
     [JUMP_IF_GREATER_OR_EQUAL, 0, 1, X32_BIT],
     [RETURN, 0, 0, RET_KILL_PROCESS],
   ];
-  const seen = new Set<string>();
+  const seen = new Map<string, CallRule>();
   const byCost = [...rules].sort((a, b) => cost(a) - cost(b));
   for (const rule of byCost) {
     const name = typeof rule === 'string' ? rule : rule.call;
-    assert(!seen.has(name), `${name} is listed twice`);
-    seen.add(name);
+    // Lists are made of lists: the same rule may come twice, a contradiction may not.
+    const before = seen.get(name);
+    assert(before === undefined || sameRule(before, rule), `${name} is listed twice, differently`);
+    if (before !== undefined) continue;
+    seen.set(name, rule);
     const number = callNumber(name, on);
     if (number < 0) continue;
     const body = bodyOf(rule, action);
@@ -130,6 +133,10 @@ export function assembleFilter(rules: readonly CallRule[], mode: SeccompMode, on
   code.push([RETURN, 0, 0, action]);
   assert(code.length <= INSTRUCTIONS_MAX, 'a filter has at most 4096 instructions');
   return encode(code);
+}
+
+function sameRule(a: CallRule, b: CallRule): boolean {
+  return a === b || JSON.stringify(a) === JSON.stringify(b);
 }
 
 function cost(rule: CallRule): number {

@@ -1,0 +1,48 @@
+/** What this machine and this process can do for the confinement of rooms; found out once, at the start. */
+
+import { existsSync, readFileSync } from 'node:fs';
+import { landlockAbi } from '../sys/landlock.ts';
+import { hasCapability } from '../sys/privileges.ts';
+import { type Architecture, architecture, hasSeccomp } from '../sys/seccomp.ts';
+
+export interface Machine {
+  readonly architecture: Architecture | undefined;
+  readonly hasSeccomp: boolean;
+  /** 0: none. */
+  readonly landlockAbi: number;
+  /** May become another user (CAP_SETUID and CAP_SETGID). */
+  readonly canChangeUser: boolean;
+  /** May empty the capability bounding set (CAP_SETPCAP). */
+  readonly canDropCapabilities: boolean;
+  /** May make namespaces and mounts (CAP_SYS_ADMIN). */
+  readonly canMakeNamespaces: boolean;
+  /** Kinds of namespaces that the kernel has, by their names in /proc/self/ns. */
+  readonly namespaces: readonly string[];
+  /** Ids from here on exist in this user namespace up to below that. */
+  readonly userIdsBelow: number;
+}
+
+const NAMESPACE_FILES = ['mnt', 'uts', 'ipc', 'net', 'cgroup', 'pid'];
+
+export function probeMachine(): Machine {
+  return {
+    architecture: architecture(),
+    hasSeccomp: hasSeccomp(),
+    landlockAbi: landlockAbi(),
+    canChangeUser: hasCapability('CAP_SETUID') && hasCapability('CAP_SETGID'),
+    canDropCapabilities: hasCapability('CAP_SETPCAP'),
+    canMakeNamespaces: hasCapability('CAP_SYS_ADMIN'),
+    namespaces: NAMESPACE_FILES.filter((name) => existsSync(`/proc/self/ns/${name}`)),
+    userIdsBelow: mappedIds(),
+  };
+}
+
+/** How many ids, from 0 on, this user namespace knows: a container may have 65,536, or a single one. */
+function mappedIds(): number {
+  try {
+    const [first, , count] = readFileSync('/proc/self/uid_map', 'utf8').trim().split(/\s+/).map(Number);
+    return first === 0 ? count : 0;
+  } catch {
+    return 0;
+  }
+}
