@@ -59,6 +59,9 @@ export function handshakeFailure(ssl: number, errors: string, name: string): str
   const code = SSL_get_verify_result(ssl);
   if (errors.includes('certificate verify failed') && code !== X509_V_OK)
     return verificationFailure(code, stackDer(SSL_get_peer_cert_chain(ssl), CHAIN_MAX), name);
+  // Version and suite were agreed on when it showed its certificate. TLS 1.2 has no alert for one that is missing.
+  if (errors.includes('alert handshake failure') && SSL_get_peer_cert_chain(ssl) !== 0)
+    return `it breaks the handshake off after its certificate; probably it asks for a client certificate (${errors})`;
   return failureWords(errors);
 }
 

@@ -168,7 +168,7 @@ const refusals: readonly Refusal[] = [
         { ...good, requestCert: true, ca: authority.cert, rejectUnauthorized: true, maxVersion: 'TLSv1.2' },
         account,
       ),
-    log: /TLS failed/,
+    log: /probably it asks for a client certificate/,
   },
   {
     name: 'a backend that speaks TLS 1.1 at most',
@@ -422,7 +422,9 @@ function peers(io: IoBackend): void {
     const from = edge.stderr().length;
     const response = await exchangeOnce(edge.port, get('not-shown'));
     assert.equal(response.status, 502);
-    await edge.logged('host=not-shown.test', from);
+    const logged = await edge.logged('host=not-shown.test', from);
+    assert.match(logged, /it asks for a client certificate, and none is configured/);
+    assert.match(logged, /reason=backend-tls-failed/);
   });
 
   test('large bodies go both ways', async () => {

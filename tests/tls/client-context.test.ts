@@ -296,7 +296,9 @@ describe('a handshake with a backend', () => {
       const options = { requestCert: true, ca: authority.cert, minVersion: version, maxVersion: version };
       assert.match(
         (await tryOnce(serverFor(['backend.example'], options))).failure,
-        version === 'TLSv1.3' ? /^it asks for a client certificate/ : /^it has no protocol version|^it asks/,
+        version === 'TLSv1.3'
+          ? /^it asks for a client certificate/
+          : /probably it asks for a client certificate/,
       );
     });
   }
