@@ -4,6 +4,7 @@ export const ALERT_CLOSE_NOTIFY = 0;
 export const ALERT_UNEXPECTED_MESSAGE = 10;
 export const ALERT_BAD_RECORD_MAC = 20;
 export const ALERT_RECORD_OVERFLOW = 22;
+export const ALERT_ILLEGAL_PARAMETER = 47;
 export const ALERT_DECODE_ERROR = 50;
 export const ALERT_PROTOCOL_VERSION = 70;
 export const ALERT_INTERNAL_ERROR = 80;

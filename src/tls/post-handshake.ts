@@ -5,7 +5,7 @@
  * A message: type (1 byte), length (3), content.
  */
 
-import { ALERT_DECODE_ERROR, ALERT_UNEXPECTED_MESSAGE } from './alert.ts';
+import { ALERT_DECODE_ERROR, ALERT_ILLEGAL_PARAMETER, ALERT_UNEXPECTED_MESSAGE } from './alert.ts';
 import { TLS13, type TlsVersion } from './suites.ts';
 
 /** The record is used up. */
@@ -99,7 +99,7 @@ export class PostHandshake {
     if (this.type === NEW_SESSION_TICKET) return M_TICKET;
     // New keys begin with a new record (RFC 8446 §5.1).
     if (this.offset < this.end) return -ALERT_UNEXPECTED_MESSAGE;
-    if (this.lastByte > 1) return -ALERT_DECODE_ERROR;
+    if (this.lastByte > 1) return -ALERT_ILLEGAL_PARAMETER;
     return this.lastByte === 1 ? M_KEY_UPDATE_REQUESTED : M_KEY_UPDATE;
   }
 }

@@ -17,6 +17,7 @@ const CHANGE_CIPHER_SPEC = 20;
 const UNEXPECTED_MESSAGE = 10;
 const BAD_RECORD_MAC = 20;
 const RECORD_OVERFLOW = 22;
+const ILLEGAL_PARAMETER = 47;
 const DECODE_ERROR = 50;
 const NO_RENEGOTIATION = 100;
 const PROTOCOL_VERSION = 70;
@@ -254,7 +255,7 @@ const CASES: readonly RecordCase[] = [
     name: 'a KeyUpdate that asks for what there is not',
     versions: JUST_13,
     wire: ({ own }) => own.seal(HANDSHAKE, Buffer.of(24, 0, 0, 1, 2)),
-    alert: DECODE_ERROR,
+    alert: ILLEGAL_PARAMETER,
   },
   {
     name: 'a KeyUpdate that is too long',

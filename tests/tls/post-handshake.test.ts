@@ -1,7 +1,11 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import fc from 'fast-check';
-import { ALERT_DECODE_ERROR, ALERT_UNEXPECTED_MESSAGE } from '../../src/tls/alert.ts';
+import {
+  ALERT_DECODE_ERROR,
+  ALERT_ILLEGAL_PARAMETER,
+  ALERT_UNEXPECTED_MESSAGE,
+} from '../../src/tls/alert.ts';
 import {
   M_CONTINUES,
   M_KEY_UPDATE,
@@ -66,7 +70,7 @@ const CASES: readonly Case[] = [
     isServer: true,
     version: TLS13,
     bytes: message(24, Buffer.of(2)),
-    expected: [-ALERT_DECODE_ERROR],
+    expected: [-ALERT_ILLEGAL_PARAMETER],
   },
   {
     name: 'a KeyUpdate that is empty',
