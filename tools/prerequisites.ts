@@ -8,7 +8,9 @@ import { accessSync, constants, existsSync, rmSync, writeFileSync } from 'node:f
 import { delimiter, join } from 'node:path';
 
 /** Command, and the Debian package that brings it. */
-const COMMANDS: readonly (readonly [string, string])[] = [
+type Commands = readonly (readonly [string, string])[];
+
+const COMMANDS: Commands = [
   ['chromium', 'chromium'],
   ['curl', 'curl'],
   ['gcc', 'gcc'],
@@ -39,11 +41,12 @@ function isExecutable(path: string): boolean {
   }
 }
 
-function missing(): (readonly [string, string])[] {
+function missing(commands: Commands): (readonly [string, string])[] {
   const folders = (process.env['PATH'] ?? '').split(delimiter);
-  const found = COMMANDS.filter(
+  const found = commands.filter(
     ([command]) => !folders.some((folder) => isExecutable(join(folder, command))),
   );
+  if (commands !== COMMANDS) return found;
   // A compiler without the C library's headers compiles nothing; the TLS load generator needs OpenSSL's.
   if (!existsSync('/usr/include/stdio.h')) found.push(['the headers of the C library', 'libc6-dev']);
   if (!existsSync('/usr/include/openssl/ssl.h')) found.push(['the headers of OpenSSL', 'libssl-dev']);
@@ -72,15 +75,16 @@ function install(packages: readonly string[]): boolean {
 }
 
 /** Puts daemons' folders into PATH, installs what is missing, and returns whether everything is there. */
-export function ensurePrerequisites(): boolean {
+export function ensurePrerequisites(commands: Commands = COMMANDS): boolean {
   process.env['PATH'] = [process.env['PATH'] ?? '', ...SYSTEM_FOLDERS].join(delimiter);
-  const absent = missing();
+  const absent = missing(commands);
   if (absent.length === 0) return true;
   const packages = [...new Set(absent.map(([, debian]) => debian))];
-  const commands = absent.map(([command]) => command).join(', ');
+  const names = absent.map(([command]) => command).join(', ');
   const isRoot = process.getuid?.() === 0;
-  if (existsSync('/usr/bin/apt-get') && isRoot && install(packages) && missing().length === 0) return true;
-  console.error(`Error: the tests need what is not installed: ${commands}.`);
+  if (existsSync('/usr/bin/apt-get') && isRoot && install(packages) && missing(commands).length === 0)
+    return true;
+  console.error(`Error: the tests need what is not installed: ${names}.`);
   console.error(`On Debian: apt-get install ${packages.join(' ')} (as root, this command does it itself).`);
   return false;
 }

@@ -41,6 +41,7 @@ import {
   localAddressOf,
   peerAddressOf,
   setAbortiveClose,
+  takeSocketError,
 } from '../sys/socket.ts';
 import { arenaBytes, type BufferId, BufferPool, type PoolShape } from './buffer-pool.ts';
 import {
@@ -430,7 +431,12 @@ export abstract class KernelReactor<S extends SocketSlot> implements Reactor, De
    * has been taken and delivered now.
    */
   protected tookRecord(socket: S, errno: number): boolean {
-    if (errno !== -EIO || !socket.kernelOpens) return false;
+    if (!socket.kernelOpens) return false;
+    if (errno !== -EIO) {
+      // A record that can't be opened: the socket remembers that, and would refuse to send the alert about it.
+      takeSocketError(socket.fd);
+      return false;
+    }
     const result = receiveRecord(socket.fd);
     if (result === -EAGAIN || result === -EINTR) return true;
     if (result < 0 || socket.handler.onRecord === undefined) return false;
