@@ -5,6 +5,7 @@ import { Random } from '../../src/base/random.ts';
 import { LARGE, MEDIUM, SMALL } from '../../src/io/buffer-pool.ts';
 import { randomFaults, roughFaults } from '../../src/io/sim-faults.ts';
 import { ECONNABORTED, EPROTO } from '../../src/sys/errno.ts';
+import { KEY_RECORDS_MAX } from '../../src/tls/record-layer.ts';
 import { TLS12, TLS13 } from '../../src/tls/suites.ts';
 import { type End, TlsWorld } from './tls-world.ts';
 
@@ -70,7 +71,8 @@ for (const version of [TLS12, TLS13] as const) {
     for (let seed = 1; seed <= SEEDS; seed++) {
       const random = new Random(seed);
       const faults = { ...roughFaults(random), windowBytesMin: 512 };
-      const world = TlsWorld.open({ tls: { version }, faults, seed });
+      const fragments = seed % 3 === 0 ? { fragmentCode: 1 + (seed % 4) } : {};
+      const world = TlsWorld.open({ tls: { version, ...fragments }, faults, seed });
       const { server, client } = world;
       const [down, up] = [
         pattern(random.below(120_000) + 1, seed),
@@ -206,6 +208,30 @@ for (const version of [TLS12, TLS13] as const) {
     world.settle();
     assert.equal(world.server.ended, -ECONNABORTED);
     world.finish(raw);
+  });
+}
+
+/** The record layer inside. */
+function layerOf(end: End): { readSequence: number; writeSequence: number } {
+  const { layer } = end.socket as unknown as { layer: { readSequence: number; writeSequence: number } };
+  return layer;
+}
+
+for (const version of [TLS12, TLS13] as const) {
+  const label = version === TLS13 ? 'TLS 1.3 changes it' : 'TLS 1.2 goes on with it';
+  test(`a key that sealed 2^24 records has done enough: ${label}`, () => {
+    const world = TlsWorld.open({ tls: { version } });
+    const { server, client } = world;
+    layerOf(server).writeSequence = KEY_RECORDS_MAX - 1;
+    layerOf(client).readSequence = KEY_RECORDS_MAX - 1;
+    const content = pattern(50_000);
+    for (let at = 0; at < content.length; at += 10_000) server.send(content.subarray(at, at + 10_000));
+    world.settle();
+    assert.equal(digest(client.bytes), digest(content));
+    const expected = version === TLS13 ? 4 : KEY_RECORDS_MAX + 4;
+    assert.equal(layerOf(server).writeSequence, expected);
+    assert.equal(layerOf(client).readSequence, expected);
+    world.finish();
   });
 }
 
