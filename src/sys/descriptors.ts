@@ -90,10 +90,33 @@ export function mapSharedMemory(fd: number, bytes: number): MappedMemory | undef
   return mapShared(fd, 0, bytes);
 }
 
-/** Calls `onReadable` from Node's event loop whenever there is something to receive, or the other end has gone. */
-export function watchDescriptor(fd: number, onReadable: () => void): { stop(): void } {
-  const handle = koffi.node.poll(fd, { readable: true }, () => onReadable());
-  return { stop: () => handle.stop() };
+export interface Watch {
+  /** Whether `onWritable` is called, too. */
+  wantWritable(wanted: boolean): void;
+  stop(): void;
+}
+
+/**
+ * Calls `onReadable` from Node's event loop whenever there is something to receive, or the other end has gone. Stop it
+ * before the descriptor is closed.
+ */
+export function watchDescriptor(fd: number, onReadable: () => void, onWritable: () => void): Watch {
+  let stopped = false;
+  const onEvents = (events: { readable: boolean; writable: boolean }): void => {
+    if (events.writable && !stopped) onWritable();
+    if (!stopped && (events.readable || !events.writable)) onReadable();
+  };
+  const handle = koffi.node.poll(fd, { readable: true }, onEvents);
+  return {
+    wantWritable: (writable) => {
+      if (!stopped) handle.start({ readable: true, writable }, onEvents);
+    },
+    stop: () => {
+      stopped = true;
+      handle.stop();
+      handle.close();
+    },
+  };
 }
 
 /** /dev/null, for standard input of rooms. */
@@ -130,6 +153,11 @@ export class DescriptorPoll {
   /** Not asked for any more; its position stays. */
   drop(position: number): void {
     this.memory.view.setInt32(position * 8, -1, true);
+  }
+
+  /** Another one at that position. */
+  replace(position: number, fd: number): void {
+    this.memory.view.setInt32(position * 8, fd, true);
   }
 
   /** How many are ready; 0 after `timeoutMs` (-1: no limit), or -errno; interruptions count as nothing ready. */
