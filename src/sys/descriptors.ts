@@ -6,16 +6,17 @@
  * says so; its descriptors are closed here, and the receiver learns -EMSGSIZE.
  */
 
-import { openSync, readdirSync } from 'node:fs';
+import { readdirSync } from 'node:fs';
 import koffi from 'koffi';
 import { assert } from '../base/assert.ts';
-import { EINTR, EMSGSIZE } from './errno.ts';
-import { close, negated, recvmsg, sendmsg, setsockopt, socketpair } from './libc.ts';
+import { EINTR, EINVAL, EMSGSIZE } from './errno.ts';
+import { close, negated, recvmsg, sendmsg, setsockopt, socket, socketpair } from './libc.ts';
 import { type MappedMemory, mapPrivate, mapShared } from './memory.ts';
-import { fcntl, ftruncate, memfd_create, poll } from './process-calls.ts';
-import { AF_UNIX } from './sockaddr.ts';
+import { fcntl, ftruncate, memfd_create, poll, sendto } from './process-calls.ts';
+import { AF_UNIX, encodeAddress } from './sockaddr.ts';
 import { MSG_DONTWAIT, MSG_NOSIGNAL, SOCK_CLOEXEC } from './socket.ts';
 
+const SOCK_DGRAM = 2;
 const SOCK_SEQPACKET = 5;
 const SOL_SOCKET = 1;
 const SO_SNDBUF = 7;
@@ -34,6 +35,9 @@ const MFD_ALLOW_SEALING = 2;
 /** Its size can't be changed, and neither can that: nobody who maps it dies because another one shrank it. */
 const SEAL_SIZE = 0x01 | 0x02 | 0x04;
 const POLLIN = 1;
+
+/** Room for a socket's address before what is sent there. */
+const ADDRESS_ROOM = 128;
 
 /** Descriptors in one message. */
 export const PASSED_MAX = 8;
@@ -119,9 +123,20 @@ export function watchDescriptor(fd: number, onReadable: () => void, onWritable: 
   };
 }
 
-/** /dev/null, for standard input of rooms. */
-export function openNull(): number {
-  return openSync('/dev/null', 'r+');
+/** Sends one datagram to a Unix socket, from none of its own. Returns 0 or -errno. */
+export function sendDatagram(path: string, content: Uint8Array): number {
+  const memory = mapPrivate(ADDRESS_ROOM + content.length);
+  const length = encodeAddress({ family: 'unix', path }, memory.bytes, 0);
+  memory.bytes.set(content, ADDRESS_ROOM);
+  let result = length === 0 ? -EINVAL : negated(socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+  if (result >= 0) {
+    const fd = result;
+    const { address } = memory;
+    result = negated(sendto(fd, address + ADDRESS_ROOM, content.length, MSG_DONTWAIT, address, length));
+    close(fd);
+  }
+  memory.unmap();
+  return Math.min(0, result);
 }
 
 let page: MappedMemory | undefined;
