@@ -376,8 +376,7 @@ export class TlsSocket implements SocketPort, SocketHandler, TimerHandler, Seale
   private linger(): void {
     this.state = T_CLOSING;
     this.lingers = true;
-    this.handshake?.free();
-    this.handshake = null;
+    if (this.handshake !== null) this.endTickets(this.handshake);
     this.dropPartial();
     this.armTimer(LINGER_MS);
     this.reactor.shutdownSend(this.handle);
@@ -523,7 +522,9 @@ export class TlsSocket implements SocketPort, SocketHandler, TimerHandler, Seale
     this.endReceiving();
     this.failSending(-EPROTO);
     this.alerted = !this.notified;
-    this.sendAlert(ALERT_LEVEL_FATAL, alert, LAST_TAG);
+    // This one is always a warning (RFC 5246 §7.2.2), after which nothing more is said.
+    const level = alert === ALERT_NO_RENEGOTIATION ? ALERT_LEVEL_WARNING : ALERT_LEVEL_FATAL;
+    this.sendAlert(level, alert, LAST_TAG);
     this.alerted &&= this.notified;
     this.handler?.onReceiveEnd(this.handle, -EPROTO);
   }
@@ -720,8 +721,7 @@ export class TlsSocket implements SocketPort, SocketHandler, TimerHandler, Seale
     }
     this.state = T_CLOSING;
     this.dropPartial();
-    this.handshake?.free();
-    this.handshake = null;
+    if (this.handshake !== null) this.endTickets(this.handshake);
     this.armTimer(LINGER_MS);
   }
 
