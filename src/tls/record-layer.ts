@@ -21,7 +21,6 @@ import {
 } from '../sys/openssl.ts';
 import {
   ALERT_BAD_RECORD_MAC,
-  ALERT_DECODE_ERROR,
   ALERT_PROTOCOL_VERSION,
   ALERT_RECORD_OVERFLOW,
   ALERT_UNEXPECTED_MESSAGE,
@@ -199,7 +198,7 @@ export class RecordLayer {
     const outerType = bytes[offset];
     if (isTls13 && outerType !== RECORD_APPLICATION_DATA) return -ALERT_UNEXPECTED_MESSAGE;
     if (recordBytes > RECORD_MAX) return -ALERT_RECORD_OVERFLOW;
-    if (length < (isTls13 ? 1 : 0)) return -ALERT_DECODE_ERROR;
+    if (length < 0) return -ALERT_BAD_RECORD_MAC;
     // In TLS 1.3 the version is ignored (RFC 8446 §5.1), though its bytes are authenticated.
     if (!isTls13 && (bytes[offset + 1] !== 3 || bytes[offset + 2] !== 3)) return -ALERT_PROTOCOL_VERSION;
     // Content, type and padding (RFC 8446 §5.4); content alone in TLS 1.2.

@@ -124,13 +124,13 @@ const CASES: readonly RecordCase[] = [
     name: 'a record that is shorter than its tag',
     versions: BOTH,
     wire: () => record(DATA, Buffer.alloc(10), 0x0303),
-    alert: DECODE_ERROR,
+    alert: BAD_RECORD_MAC,
   },
   {
     name: 'an empty record that is not sealed',
     versions: BOTH,
     wire: () => record(DATA, Buffer.alloc(0)),
-    alert: DECODE_ERROR,
+    alert: BAD_RECORD_MAC,
   },
   {
     name: 'another version',
