@@ -2,17 +2,22 @@
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { Random } from '../../src/base/random.ts';
 import type { TlsConfig } from '../../src/config/model.ts';
-import { type KernelTls, KernelTlsUnavailable, prepareKernelTls } from '../../src/edge/kernel-tls.ts';
+import { KernelTls, KernelTlsUnavailable, prepareKernelTls } from '../../src/edge/kernel-tls.ts';
 import type { Reactor } from '../../src/io/reactor.ts';
+import { roughFaults } from '../../src/io/sim-faults.ts';
 import {
   type KernelTlsSupport,
   TLS_1_2_VERSION,
   TLS_1_3_VERSION,
   TLS_CIPHER_AES_GCM_128,
+  TLS_CIPHER_AES_GCM_256,
+  TLS_CIPHER_CHACHA20_POLY1305,
 } from '../../src/sys/kernel-tls.ts';
 import type { RecordLayer } from '../../src/tls/record-layer.ts';
-import { suiteOf } from '../../src/tls/suites.ts';
+import { suiteOf, TLS12, TLS13 } from '../../src/tls/suites.ts';
+import { TlsWorld } from './tls-world.ts';
 
 const NONE: KernelTlsSupport = { problem: 'no module, modprobe tls', combinations: [], rekeys: false };
 const SOME: KernelTlsSupport = {
@@ -107,3 +112,51 @@ test('each reason is said once', () => {
   assert.equal(said.length, 2);
   assert.match(said[0] ?? '', /it is Tuesday; such connections are refused/);
 });
+
+const CIPHERS = [TLS_CIPHER_AES_GCM_128, TLS_CIPHER_AES_GCM_256, TLS_CIPHER_CHACHA20_POLY1305] as const;
+const EVERYTHING: KernelTlsSupport = {
+  problem: '',
+  combinations: CIPHERS.flatMap((cipher) => [
+    [TLS_1_2_VERSION, cipher] as const,
+    [TLS_1_3_VERSION, cipher] as const,
+  ]),
+  rekeys: true,
+};
+
+for (const version of [TLS12, TLS13] as const) {
+  const label = version === TLS13 ? 'TLS 1.3' : 'TLS 1.2';
+
+  test(`a connection whose key the kernel refuses goes on in user space (${label})`, () => {
+    for (let seed = 1; seed <= 20; seed++) {
+      const said: string[] = [];
+      const kernel = new KernelTls(EVERYTHING, false, (message) => said.push(message));
+      // The simulator's kernel has no TLS.
+      const faults = roughFaults(new Random(seed));
+      const world = TlsWorld.open({ tls: { version }, faults, seed, kernel });
+      const { server, client } = world;
+      client.send(Buffer.alloc(50_000, 'u'));
+      server.send(Buffer.alloc(70_000, 'd'));
+      world.until(() => server.contentBytes === 50_000 && client.contentBytes === 70_000, 'all content');
+      assert.ok(server.bytes.equals(Buffer.alloc(50_000, 'u')), `seed ${seed}`);
+      assert.ok(client.bytes.equals(Buffer.alloc(70_000, 'd')), `seed ${seed}`);
+      assert.equal(said.length, 1);
+      assert.match(said[0] ?? '', /the kernel refused a key for sending.*in user space/);
+      client.call((socket) => socket.shutdownSend());
+      world.until(() => server.ended !== 1, 'the close_notify');
+      assert.equal(server.ended, 0);
+      world.finish();
+    }
+  });
+
+  test(`a connection whose key the kernel refuses is refused where there is no fallback (${label})`, () => {
+    const kernel = new KernelTls(EVERYTHING, true, () => {});
+    const world = new TlsWorld({ tls: { version }, kernel });
+    world.connect();
+    world.until(() => world.goneEarly === 1, 'the end');
+    assert.match(world.failure, /kernel TLS: the kernel refused a key/);
+    assert.equal(world.server.socket, null);
+    world.settle();
+    if (world.client.connected === 0 && !world.client.isClosing) world.client.close(true);
+    world.finish();
+  });
+}

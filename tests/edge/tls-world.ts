@@ -5,6 +5,8 @@
  */
 
 import assert from 'node:assert/strict';
+import type { KernelTls } from '../../src/edge/kernel-tls.ts';
+import { KernelTlsSocket } from '../../src/edge/kernel-tls-socket.ts';
 import { type TlsOwner, TlsSocket } from '../../src/edge/tls-socket.ts';
 import {
   arenaBytes,
@@ -241,6 +243,8 @@ export interface TlsWorldOptions {
   readonly faults?: Partial<SimFaults>;
   readonly pool?: PoolShape;
   readonly seed?: number;
+  /** The server leaves its connections to the kernel. */
+  readonly kernel?: KernelTls;
 }
 
 export class TlsWorld implements TlsOwner, ListenerHandler {
@@ -281,7 +285,11 @@ export class TlsWorld implements TlsOwner, ListenerHandler {
   onAccept(_listener: Handle, handle: Handle): void {
     const ctx = cached('server', this.options.tls ?? {});
     const handshake = new Handshake(newServerSession(ctx), true);
-    this.accepted = new TlsSocket(this.near, handle, handshake, true, this);
+    const { kernel } = this.options;
+    this.accepted =
+      kernel === undefined
+        ? new TlsSocket(this.near, handle, handshake, true, this)
+        : new KernelTlsSocket(this.near, handle, handshake, this, kernel);
     this.accepted.accept(HANDSHAKE_MS);
   }
 
