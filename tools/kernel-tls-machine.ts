@@ -254,7 +254,7 @@ export function runInMachine(
   const share = 'local,id=host,path=/,security_model=none,readonly=on,multidevs=remap';
   const args = [
     ...['-M', 'q35', '-accel', 'tcg', '-cpu', 'max', '-m', String(MEMORY_MIB), '-smp', '2'],
-    ...['-nographic', '-nodefaults', '-serial', 'stdio', '-no-reboot'],
+    ...['-display', 'none', '-nodefaults', '-serial', 'stdio', '-no-reboot'],
     ...['-kernel', machine.kernel, '-initrd', machine.initrd],
     ...['-append', `console=ttyS0 quiet panic=-1 guest=${script}`],
     ...['-device', 'virtio-rng-pci', '-fsdev', share, '-device', 'virtio-9p-pci,fsdev=host,mount_tag=host'],
