@@ -43,7 +43,13 @@ import {
   MASTER_AT,
   SERVER_RANDOM_AT,
 } from './key-schedule.ts';
-import { CIPHERTEXT_MAX, HEADER_BYTES, PLAINTEXT_MAX, RecordLayer } from './record-layer.ts';
+import {
+  CIPHERTEXT_MAX,
+  HEADER_BYTES,
+  PLAINTEXT_MAX,
+  RECORD_CHANGE_CIPHER_SPEC,
+  RecordLayer,
+} from './record-layer.ts';
 import { SECRET_AT, type SecretSlot, scratch, secrets } from './secret-memory.ts';
 import { type Suite, suiteOf, TLS12, TLS13 } from './suites.ts';
 
@@ -108,6 +114,8 @@ export class Handshake {
   private lengthHigh: number;
   private recordBytesLeft: number;
   private inputBytes: number;
+  /** Records that were fed since the last ChangeCipherSpec: in TLS 1.2 those under the peer's keys. */
+  private readSequence: number;
   private writeSequence: number;
 
   /** Takes over `ssl`, which is in accept or connect state. Throws where memory is exhausted. */
@@ -126,6 +134,7 @@ export class Handshake {
     this.lengthHigh = 0;
     this.recordBytesLeft = 0;
     this.inputBytes = 0;
+    this.readSequence = 0;
     this.writeSequence = 0;
     if (ssl === 0 || this.readBio === 0 || this.writeBio === 0 || this.serverSlot < 0) {
       this.abandon();
@@ -165,7 +174,9 @@ export class Handshake {
       this.put(address + at, length);
       at += length;
       this.recordBytesLeft -= length;
-      if (this.recordBytesLeft === 0) this.advance();
+      if (this.recordBytesLeft > 0) continue;
+      this.readSequence = this.recordType === RECORD_CHANGE_CIPHER_SPEC ? 0 : this.readSequence + 1;
+      this.advance();
     }
     return at;
   }
@@ -254,14 +265,14 @@ export class Handshake {
       this.deriveTls12Keys(suite);
     }
     this.slotsHeld = false;
-    // In TLS 1.2 the Finished messages were the first under these keys.
+    // In TLS 1.2 the Finished messages were the first under these keys; the peer may have cut its own in pieces.
     const isTls12 = suite.version === TLS12;
     const fragmentCode = SSL_SESSION_get_max_fragment_length(SSL_get_session(this.ssl));
     return new RecordLayer({
       suite,
       readSlot: this.isServer ? this.clientSlot : this.serverSlot,
       writeSlot: this.isServer ? this.serverSlot : this.clientSlot,
-      readSequence: isTls12 ? 1 : 0,
+      readSequence: isTls12 ? this.readSequence : 0,
       writeSequence: isTls12 ? 1 : this.writeSequence,
       fragmentMax: fragmentCode >= 1 && fragmentCode <= 4 ? 256 << fragmentCode : PLAINTEXT_MAX,
     });
