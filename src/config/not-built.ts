@@ -88,13 +88,6 @@ export const NOT_BUILT: readonly NotBuilt[] = [
     mend: 'remove the section',
   },
   {
-    keys: ['prometheus.enabled'],
-    asks: isTrue,
-    feature: 'the metrics page',
-    values: '`true`',
-    mend: 'leave it out, or write false',
-  },
-  {
     keys: ['security.drop_privileges_user', 'security.drop_privileges_group'],
     asks: always,
     feature: 'dropping privileges',

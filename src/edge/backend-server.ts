@@ -9,6 +9,7 @@ import type { ClientContext } from '../tls/client-context.ts';
 import { beginHandshake } from './backend-handshake.ts';
 import type { EdgeContext } from './context.ts';
 import { Http1Backend } from './http1-backend.ts';
+import type { EdgeMetrics } from './metrics.ts';
 import type { ProxyResponder } from './proxy-responder.ts';
 
 /** How long a connection above the pool's limit may idle. */
@@ -40,6 +41,8 @@ export class BackendServer {
   private readonly resting: Http1Backend[];
   private restingTurn: number;
   private readonly all: Set<Http1Backend>;
+  /** In the metrics; -1 until there is something to count. */
+  private number: number;
   /** The last failure of TLS that was told, when (-1: never), and how many were not told since. */
   private failure: string;
   private failureMs: number;
@@ -64,6 +67,7 @@ export class BackendServer {
     this.resting = [];
     this.restingTurn = 0;
     this.all = new Set();
+    this.number = -1;
     this.failure = '';
     this.failureMs = -1;
     this.failuresUntold = 0;
@@ -106,6 +110,8 @@ export class BackendServer {
     const errno = backend.connect(address, responder, timeoutMs);
     if (errno < 0) return errno;
     this.all.add(backend);
+    const { metrics } = this.context;
+    if (metrics !== null) metrics.upstreamConnects(this.numberIn(metrics));
     return backend;
   }
 
@@ -128,6 +134,31 @@ export class BackendServer {
     this.failure = reason;
     this.failureMs = nowMs;
     this.failuresUntold = 0;
+  }
+
+  // ---- Metrics ----------------------------------------------------------------------------------------
+
+  private numberIn(metrics: EdgeMetrics): number {
+    if (this.number < 0) this.number = metrics.serverNumber(this.url);
+    return this.number;
+  }
+
+  /** The head of a response came, this long after its request was begun. */
+  countAnswer(ms: number): void {
+    const { metrics } = this.context;
+    if (metrics !== null) metrics.upstreamAnswered(this.numberIn(metrics), ms);
+  }
+
+  /** A request to it, or connecting for one, has failed. */
+  countFailure(code: number): void {
+    const { metrics } = this.context;
+    if (metrics !== null) metrics.upstreamFailed(this.numberIn(metrics), code);
+  }
+
+  /** A request that it has failed is sent once more, to it or to another server. */
+  countRetry(): void {
+    const { metrics } = this.context;
+    if (metrics !== null) metrics.upstreamRetried(this.numberIn(metrics));
   }
 
   get addressCount(): number {

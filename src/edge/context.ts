@@ -7,6 +7,7 @@ import type { ForwardedParts } from './forwarded.ts';
 import type { Generation } from './generation.ts';
 import type { Http1Connection } from './http1-connection.ts';
 import type { ClientEngine, ServerEngine } from './http1-engine.ts';
+import type { EdgeMetrics } from './metrics.ts';
 import type { ProxyResponder } from './proxy-responder.ts';
 
 /** Limits of the configuration in force that hold before a route is known. Milliseconds and bytes. */
@@ -26,6 +27,8 @@ export interface EdgeContext {
   readonly forwardedParts: ForwardedParts;
   /** The edge is stopping: connections close after what they are doing. */
   readonly isDraining: boolean;
+  /** What is counted; null while nobody has asked for it. */
+  readonly metrics: EdgeMetrics | null;
   /** Via is added to what is forwarded. */
   readonly addsVia: boolean;
 

@@ -46,6 +46,7 @@ import { V_CLIENT_IP, V_HOST, V_REQUEST_URI, V_SCHEME, type VariableSource } fro
 import { sendAsteriskOptions, sendFault } from './local-response.ts';
 import { type Responder, type ResponseTarget, shedsLoad } from './responder.ts';
 import type { Route, RouteAction } from './route.ts';
+import type { HostTable } from './router.ts';
 import { Scratch } from './scratch.ts';
 import type { DownstreamStream } from './stream.ts';
 
@@ -94,6 +95,10 @@ export class Exchange implements ResponseTarget, VariableSource {
   retryAfterSecs: number;
   /** Status of the response whose head was sent; 0: none was. */
   sentStatus: number;
+  /** Its host's number in the metrics; -1: not known, or nothing is counted. */
+  hostNumber: number;
+  /** When it became a tunnel; milliseconds on the reactor's clock. */
+  tunnelMs: number;
   /** What ended it, 0 when it ended well; for the log. */
   faultCode: number;
   /** URL of the backend that answered; for the log. */
@@ -132,6 +137,8 @@ export class Exchange implements ResponseTarget, VariableSource {
     this.startMs = 0;
     this.retryAfterSecs = 0;
     this.sentStatus = 0;
+    this.hostNumber = -1;
+    this.tunnelMs = 0;
     this.faultCode = 0;
     this.upstreamName = '';
     this.requestIdText = '';
@@ -161,6 +168,8 @@ export class Exchange implements ResponseTarget, VariableSource {
     this.startMs = this.reactor.nowMs;
     this.retryAfterSecs = 0;
     this.sentStatus = 0;
+    this.hostNumber = -1;
+    this.tunnelMs = 0;
     this.faultCode = 0;
     this.upstreamName = '';
     this.requestIdText = '';
@@ -199,6 +208,7 @@ export class Exchange implements ResponseTarget, VariableSource {
     }
     const listenerAction = this.stream?.listenerAction ?? null;
     if (listenerAction !== null) {
+      this.countHost();
       this.identifyClient();
       this.dispatch(listenerAction);
       return;
@@ -303,13 +313,30 @@ export class Exchange implements ResponseTarget, VariableSource {
       this.pathOffset = to;
       this.pathLength = length;
     }
-    const host = generation.router.findHost(bytes, request.authorityOffset, request.authorityLength);
-    if (host === null) return E_NO_HOST;
-    const route = host.find(bytes, this.pathOffset, this.pathLength);
+    const host = this.countHost();
+    const isMetrics = generation.isMetricsPath(bytes, this.pathOffset, this.pathLength);
+    if (host === null && !isMetrics) return E_NO_HOST;
+    const route = isMetrics
+      ? generation.metricsRoute
+      : (host?.find(bytes, this.pathOffset, this.pathLength) ?? null);
     if (route === null) return E_NO_ROUTE;
     this.route = route;
     this.prefixLength = route.prefixLength;
     return 0;
+  }
+
+  /** The host's table, which the exchange counts for from now on; null where no key names it. */
+  private countHost(): HostTable<Route> | null {
+    const { generation, request } = this;
+    assert(generation !== null, 'an exchange without a generation');
+    const { bytes } = this.reactor.pool;
+    const host = generation.router.findHost(bytes, request.authorityOffset, request.authorityLength);
+    const { metrics } = this.context;
+    if (metrics !== null) {
+      this.hostNumber = host === null ? 0 : host.number;
+      metrics.exchangeRouted(this.hostNumber);
+    }
+    return host;
   }
 
   /** IP, method, declared size, rate, in this order (SPEC "Security per route"). Returns 0 or a fault. */
@@ -447,6 +474,8 @@ export class Exchange implements ResponseTarget, VariableSource {
   /** 101 or an accepted CONNECT is sent: bytes both ways are opaque from here on. */
   startTunnel(): void {
     this.tunnel = true;
+    this.tunnelMs = this.reactor.nowMs;
+    this.context.metrics?.tunnelStarted();
     this.hasContent = true;
     // A tunnel lives long, and nobody needs the head any more: as many of them as there is memory for bytes.
     this.keepForLog();

@@ -4,6 +4,7 @@
  */
 
 import { assert } from '../base/assert.ts';
+import { asciiBytes, equalsBytes } from '../base/bytes.ts';
 import type { Config, RouteConfig, ServerEntry } from '../config/model.ts';
 import { errnoName } from '../sys/errno.ts';
 import type { SocketAddress } from '../sys/sockaddr.ts';
@@ -14,11 +15,12 @@ import type { EdgeContext, EdgeLimits } from './context.ts';
 import { FileRoute } from './file-route.ts';
 import { ConstantBytes } from './header-rules.ts';
 import { IpList } from './ip-list.ts';
+import { MetricsRoute, metricsTerms } from './metrics-page.ts';
 import { ProxyRoute } from './proxy-route.ts';
 import type { RateLimiter } from './rate-limit.ts';
 import { RedirectRoute } from './redirect-responder.ts';
 import { Route, type RouteAction } from './route.ts';
-import { Router } from './router.ts';
+import { pathKey, Router } from './router.ts';
 import { GroupServer, UpstreamGroup } from './upstream-group.ts';
 
 /** Addresses of each server, by its URL: resolved before the configuration comes into force. */
@@ -36,6 +38,9 @@ export class Generation {
   readonly config: Config;
   readonly router: Router<Route>;
   readonly routes: readonly Route[];
+  /** The metrics page, on every host; null where it isn't asked for. */
+  readonly metricsRoute: Route | null;
+  private readonly metricsPath: Uint8Array;
   readonly limits: EdgeLimits;
   readonly trustsSomeone: boolean;
   /** Clients are asked for certificates: what says who they are is the edge's word alone. */
@@ -46,6 +51,7 @@ export class Generation {
   private readonly constants: ConstantBytes;
   private readonly registry: ServerRegistry;
   private readonly servers: GroupServer[];
+  readonly groups: UpstreamGroup[];
 
   /** Throws an Error with the reason where a file route can't be opened or memory is exhausted; nothing is left behind then. */
   constructor(
@@ -60,11 +66,17 @@ export class Generation {
     this.users = 1;
     this.registry = registry;
     this.servers = [];
+    this.groups = [];
     this.constants = new ConstantBytes(context.reactor.pool);
     this.trusted = new IpList(config.server.trustedProxies);
     this.trustsSomeone = config.server.trustedProxies.length > 0;
     this.verifiesClients = config.tls !== null && config.tls.clientAuth !== 'none';
     this.limits = limitsOf(config);
+    const { prometheus } = config;
+    this.metricsRoute = prometheus.enabled
+      ? new Route(metricsTerms(prometheus), new MetricsRoute(context), this.constants, rateLimiter)
+      : null;
+    this.metricsPath = asciiBytes(pathKey(prometheus.path) || '/');
     const routes: Route[] = [];
     this.routes = routes;
     try {
@@ -74,11 +86,11 @@ export class Generation {
         routes.push(new Route(route, action, this.constants, rateLimiter));
       }
       this.router = new Router(
-        routes.map((route) => ({
-          host: route.config.host,
-          path: route.config.path,
-          value: route,
-          exact: route.config.action.type === 'File' && !route.config.action.isDirectory,
+        config.routes.map(({ host, path, action }, index) => ({
+          host,
+          path,
+          value: routes[index],
+          exact: action.type === 'File' && !action.isDirectory,
         })),
         config.server.routePrecedence,
       );
@@ -105,9 +117,16 @@ export class Generation {
         this.servers.push(member);
         members.push(member);
       }
-      groups.set(upstream.name, new UpstreamGroup(upstream, members));
+      const group = new UpstreamGroup(upstream, members);
+      this.groups.push(group);
+      groups.set(upstream.name, group);
     }
     return groups;
+  }
+
+  /** Whether a normalised path is that of the metrics page. */
+  isMetricsPath(bytes: Uint8Array, offset: number, length: number): boolean {
+    return this.metricsRoute !== null && equalsBytes(bytes, offset, length, this.metricsPath);
   }
 
   /** Whether a peer's word about its client is believed. */

@@ -72,6 +72,8 @@ export class Http1Backend implements SocketHandler, TimerHandler {
   private readonly timer: Timer;
   /** CONNECTING: when it fails. IDLE: since when it idles. BUSY: since when nothing has happened. */
   private sinceMs: number;
+  /** When the present exchange began on this connection. */
+  private begunMs: number;
   private responder: ProxyResponder | null;
   private engine: ClientEngine | null;
   private partial: PartialHead | null;
@@ -100,6 +102,7 @@ export class Http1Backend implements SocketHandler, TimerHandler {
     this.state = S_CONNECTING;
     this.timer = new Timer(this, 0);
     this.sinceMs = 0;
+    this.begunMs = 0;
     this.responder = null;
     this.engine = null;
     this.partial = null;
@@ -157,7 +160,8 @@ export class Http1Backend implements SocketHandler, TimerHandler {
     this.interims = 0;
     this.paused = false;
     this.wantsWritable = false;
-    this.sinceMs = this.context.reactor.nowMs;
+    this.begunMs = this.context.reactor.nowMs;
+    this.sinceMs = this.begunMs;
     this.tick();
     this.receive();
     return engine;
@@ -368,6 +372,7 @@ export class Http1Backend implements SocketHandler, TimerHandler {
       responder.onBackendInterim();
       return this.isOpen;
     }
+    this.server.countAnswer(this.context.reactor.nowMs - this.begunMs);
     this.state = S_BODY;
     engine.decoder.start(head.bodyKind, head.contentLength);
     responder.onBackendHead();
@@ -486,6 +491,7 @@ export class Http1Backend implements SocketHandler, TimerHandler {
   /** Ends this connection and tells the responder why. Returns false, for `step`. */
   private fault(code: number): boolean {
     const responder = this.responder;
+    if (responder !== null) this.server.countFailure(code);
     this.close(true);
     responder?.onBackendFault(code);
     return false;

@@ -75,6 +75,7 @@ function configure(worker: EdgeWorker, config: Config, resolved: ResolvedServers
     if (config.tls !== null) sessions = withKernelTls(serverTls.load(config.tls), kernel);
     worker.configure(config, resolved, sessions, backendTls);
     serverTls.keep();
+    worker.metrics?.followCertificates(serverTls.expiries);
   } catch (error) {
     sessions?.free();
     serverTls.drop();
@@ -140,6 +141,7 @@ async function reconfigure(worker: EdgeWorker, log: Log, reload: () => LoadResul
   for (const warning of warnings) log.warn(formatProblem(warning, 'reload'));
   if (config === null) {
     log.error('reload: the configuration is wrong; the old one stays in force');
+    worker.metrics?.reloaded(false);
     return;
   }
   try {
@@ -151,7 +153,9 @@ async function reconfigure(worker: EdgeWorker, log: Log, reload: () => LoadResul
     configure(worker, config, resolved);
     followLogging(log, config);
     log.info('reload: the new configuration is in force');
+    worker.metrics?.reloaded(true);
   } catch (error) {
+    worker.metrics?.reloaded(false);
     log.error(`reload: ${reasonOf(error)}; the old configuration stays in force`);
   }
 }

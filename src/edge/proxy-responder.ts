@@ -470,6 +470,7 @@ export class ProxyResponder implements Responder {
     this.backend = null;
     this.engine = null;
     if (this.mayRetry(code)) {
+      this.server?.server.countRetry();
       this.requestSent = false;
       if (code !== E_CONNECT) this.retried = true;
       this.open(exchange, route);
@@ -496,6 +497,7 @@ export class ProxyResponder implements Responder {
   /** A fault of the response's own: the connection is of no use, the exchange gets its answer. */
   private abandon(code: number): void {
     const { exchange, backend } = this;
+    this.server?.server.countFailure(code);
     this.finish();
     backend?.close(true);
     exchange?.fail(code);

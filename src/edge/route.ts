@@ -24,9 +24,11 @@ export interface RouteAction {
   close(): void;
 }
 
+/** What is said of a route beside its action. */
+export type RouteTerms = Pick<RouteConfig, 'name' | 'path' | 'security'>;
+
 export class Route {
   readonly name: string;
-  readonly config: RouteConfig;
   readonly security: RouteSecurity;
   readonly action: RouteAction;
   /** Bytes of a matching path that the key takes; 0 for `/` and host routes. */
@@ -45,10 +47,9 @@ export class Route {
   private readonly rateLimiter: RateLimiter;
   private readonly rateKey: number;
 
-  constructor(config: RouteConfig, action: RouteAction, constants: ConstantBytes, rateLimiter: RateLimiter) {
+  constructor(config: RouteTerms, action: RouteAction, constants: ConstantBytes, rateLimiter: RateLimiter) {
     const { security } = config;
     this.name = config.name;
-    this.config = config;
     this.security = security;
     this.action = action;
     this.prefixLength = config.path === null || config.path === '/' ? 0 : config.path.length;

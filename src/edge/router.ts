@@ -42,6 +42,8 @@ const HASH_START = 0x811c9dc5 | 0;
 const HASH_PRIME = 0x01000193;
 
 export class Router<T> {
+  /** Of all hosts that have keys. */
+  readonly tables: readonly HostTable<T>[];
   private readonly hosts: HostTable<T>[];
   private readonly names: KeyTable;
   /** Keys without their `*`, the dot first. */
@@ -67,9 +69,11 @@ export class Router<T> {
     const wildcardHosts: HostTable<T>[] = [];
     this.ipv6Addresses = [];
     this.ipv6Hosts = [];
+    const tables: HostTable<T>[] = [];
     let any: HostTable<T> | null = null;
     for (const [host, group] of byHost) {
       const table = new HostTable(host, group, precedence);
+      tables.push(table);
       if (host === '*') {
         any = table;
       } else if (host.startsWith('*.')) {
@@ -86,6 +90,7 @@ export class Router<T> {
       }
     }
     this.any = any;
+    this.tables = tables;
     this.hosts = [...nameHosts, ...wildcardHosts];
     this.names = new KeyTable(names, 0, hashBackward, LOWER_CASE);
     this.wildcards = new KeyTable(wildcards, nameHosts.length, hashBackward, LOWER_CASE);
@@ -140,6 +145,8 @@ const BENEATH_A_FILE = -2;
 export class HostTable<T> {
   /** The key in the configuration, for metrics and logs. */
   readonly host: string;
+  /** Its number in the metrics; 0 until it has one. */
+  number: number;
   private readonly hostFirst: boolean;
   private readonly whole: RouterEntry<T> | null;
   private readonly root: RouterEntry<T> | null;
@@ -148,6 +155,7 @@ export class HostTable<T> {
 
   constructor(host: string, entries: readonly RouterEntry<T>[], precedence: Precedence) {
     this.host = host;
+    this.number = 0;
     this.hostFirst = precedence === 'host';
     this.entries = [];
     const keys: string[] = [];
@@ -208,7 +216,7 @@ export class HostTable<T> {
 }
 
 /** A configured path as requests come to be matched: escaped, normalised, without trailing slashes; '' for the root. */
-function pathKey(path: string): string {
+export function pathKey(path: string): string {
   const escaped = Buffer.from(path.replaceAll(/[^\x21-\x7e]+/g, encodeURIComponent), 'latin1');
   const length = normalizePath(escaped, 0, escaped.length, 0);
   assert(length > 0, `not a path: ${path}`);

@@ -4,8 +4,10 @@
  */
 
 import type { TlsConfig } from '../config/model.ts';
+import { readServerCertificate } from '../tls/certificate.ts';
 import { readTlsFiles } from '../tls/certificate-files.ts';
 import { ServerContexts } from '../tls/server-contexts.ts';
+import type { TlsMaterial } from '../tls/settings.ts';
 import { TicketKeys } from '../tls/ticket-keys.ts';
 
 /** For ALPN, best first. */
@@ -24,12 +26,15 @@ export class ServerTls {
   private loaded: Tickets;
   private contextsInForce: ServerContexts | null;
   private contextsLoaded: ServerContexts | null;
+  /** When the certificates end that were loaded last, by the paths of their files. */
+  expiries: readonly { readonly name: string; readonly expirySeconds: number }[];
 
   constructor() {
     this.inForce = NO_TICKETS;
     this.loaded = NO_TICKETS;
     this.contextsInForce = null;
     this.contextsLoaded = null;
+    this.expiries = [];
   }
 
   /**
@@ -43,6 +48,7 @@ export class ServerTls {
       const tickets = this.loaded.keys;
       const contexts = new ServerContexts({ settings, material, tickets, protocols: PROTOCOLS });
       this.contextsLoaded = contexts;
+      this.expiries = expiriesOf(settings, material);
       return contexts;
     } catch (error) {
       this.drop();
@@ -75,4 +81,14 @@ export class ServerTls {
     this.loaded = this.inForce;
     this.contextsLoaded = null;
   }
+}
+
+function expiriesOf(settings: TlsConfig, { certificates }: TlsMaterial): ServerTls['expiries'] {
+  return [settings, ...settings.certificates].map(({ certPath }, index) => {
+    const certificate = readServerCertificate(certificates[index].certificate);
+    return {
+      name: certPath,
+      expirySeconds: typeof certificate === 'string' ? 0 : certificate.validTo / 1000,
+    };
+  });
 }

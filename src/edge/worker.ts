@@ -28,11 +28,13 @@ import { Generation, type ResolvedServers, type ServerRegistry } from './generat
 import { ConstantBytes } from './header-rules.ts';
 import { Http1Connection } from './http1-connection.ts';
 import { ClientEngine, ServerEngine } from './http1-engine.ts';
+import { EdgeMetrics, type MetricsSource } from './metrics.ts';
 import { ProxyResponder } from './proxy-responder.ts';
 import { ENTRIES_DEFAULT, RateLimiter } from './rate-limit.ts';
 import type { RouteAction } from './route.ts';
 import { type SecureConnections, TlsAcceptor, type TlsSessions } from './tls-acceptor.ts';
 import type { TlsSocket } from './tls-socket.ts';
+import type { UpstreamGroup } from './upstream-group.ts';
 
 /** Objects of each kind that are kept for reuse; more go to the garbage collector. */
 const POOLED_MAX = 1024;
@@ -63,11 +65,13 @@ export interface EdgeCounters {
 }
 
 export class EdgeWorker
-  implements EdgeContext, ListenerHandler, TimerHandler, ServerRegistry, SecureConnections
+  implements EdgeContext, ListenerHandler, TimerHandler, ServerRegistry, SecureConnections, MetricsSource
 {
   readonly reactor: Reactor;
   readonly log: Log;
   readonly counters: EdgeCounters;
+  /** From when a configuration first asks for the metrics page. */
+  metrics: EdgeMetrics | null;
   isDraining: boolean;
   readonly forwardedParts: ForwardedParts;
   private generation: Generation | null;
@@ -105,6 +109,7 @@ export class EdgeWorker
     this.reactor = reactor;
     this.log = log;
     this.counters = { connections: 0, exchanges: 0, acceptPauses: 0 };
+    this.metrics = null;
     this.isDraining = false;
     this.generation = null;
     this.listeners = [];
@@ -155,6 +160,8 @@ export class EdgeWorker
     const next = new Generation(this, config, resolved, this, this.rateLimiter, backendTls);
     if (sessions !== null && this.tls === null) this.tls = new TlsAcceptor(this, sessions);
     else if (sessions !== null) this.tls?.replace(sessions);
+    if (config.prometheus.enabled) this.metrics ??= new EdgeMetrics(this);
+    this.metrics?.nameHosts(next.router.tables);
     const before = this.generation;
     this.generation = next;
     next.takeEffect();
@@ -169,6 +176,24 @@ export class EdgeWorker
 
   get openConnections(): number {
     return this.connections.size + (this.tls === null ? 0 : this.tls.size);
+  }
+
+  // ---- Metrics ----------------------------------------------------------------------------------------
+
+  get shakingConnections(): number {
+    return this.tls === null ? 0 : this.tls.size;
+  }
+
+  get connectionsMax(): number {
+    return this.current().config.security.maxConcurrentConnections;
+  }
+
+  backendServers(): BackendServer[] {
+    return [...this.servers.values()].map(({ server }) => server);
+  }
+
+  upstreamGroups(): readonly UpstreamGroup[] {
+    return this.current().groups;
   }
 
   get config(): Config {
@@ -255,6 +280,7 @@ export class EdgeWorker
 
   onSecured(socket: TlsSocket, handshake: Handshake, client: ClientAddress): void {
     client.identity = clientIdentityOf(handshake.ssl);
+    this.metrics?.handshakeDone(handshake.wasResumed);
     const connection = new Http1Connection(this, socket, socket.handle, client, SCHEME_HTTPS, null);
     socket.adopt(socket.handle, connection);
     this.connections.add(connection);
@@ -263,6 +289,7 @@ export class EdgeWorker
   }
 
   onHandshakeFailed(client: ClientAddress, reason: string): void {
+    this.metrics?.handshakeFailed(reason);
     this.log.info(`TLS handshake failed: ${reason}`, { client: client.text });
   }
 
@@ -420,6 +447,7 @@ export class EdgeWorker
 
   onExchangeEnd(exchange: Exchange): void {
     this.counters.exchanges++;
+    this.metrics?.exchangeEnded(exchange);
     if (this.log.accessEnabled) this.logAccess(exchange);
   }
 

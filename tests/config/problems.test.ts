@@ -491,7 +491,6 @@ const ASKING: readonly string[] = [
   '[host_routes.a]\ntype = "Proxy"\nurl = "http://a"\nuse_h2c = true',
   '[upstreams.u]\nservers = ["http://a", "http://b"]',
   '[upstreams.u]\nservers = ["http://a"]\n[upstreams.u.health_check]',
-  '[prometheus]\nenabled = true',
   '[security]\ndrop_privileges_user = "nobody"',
   '[security]\nenable_seccomp = true',
   '[security]\nseccomp_mode = "log"',

@@ -1,0 +1,55 @@
+/**
+ * What a process knows of itself for the metrics page. Read when the page is asked for, from where it costs the same
+ * however much is open; what a locked room may not read is told as 0.
+ */
+
+import { readFileSync, statSync } from 'node:fs';
+
+export interface BuildWords {
+  readonly version: string;
+  readonly nodejs: string;
+  readonly openssl: string;
+  readonly io: string;
+}
+
+export function buildWords(io: string): BuildWords {
+  return {
+    version: productVersion(),
+    nodejs: process.versions.node,
+    openssl: process.versions.openssl ?? '',
+    io,
+  };
+}
+
+/** From package.json, which lies two folders above, in the sources as in what is built of them. */
+function productVersion(): string {
+  const text = textOf(new URL('../../package.json', import.meta.url));
+  return text === '' ? 'unknown' : (JSON.parse(text) as { version: string }).version;
+}
+
+/** Seconds since 1970. */
+export function processStartSeconds(): number {
+  return Math.round((Date.now() - process.uptime() * 1000) / 1000);
+}
+
+/** Most descriptors that may be open (RLIMIT_NOFILE); 0: unknown. */
+export function descriptorsMax(): number {
+  return Number(/^Max open files\s+(\d+)/m.exec(textOf('/proc/self/limits'))?.[1] ?? 0);
+}
+
+/** Open descriptors: the size of their folder, which the kernel tells since 6.2; `known` where it doesn't. */
+export function descriptorsOpen(known: number): number {
+  try {
+    return statSync('/proc/self/fd').size || known;
+  } catch {
+    return known;
+  }
+}
+
+function textOf(path: string | URL): string {
+  try {
+    return readFileSync(path, 'utf8');
+  } catch {
+    return '';
+  }
+}

@@ -1,0 +1,281 @@
+/**
+ * The metrics of one worker: what the edge counts where it happens, and what is looked up when the page is asked for.
+ * Exists from when a configuration first asks for the page until the process ends, so that counters never go back.
+ *
+ * Counting is a few additions for each request (src/metrics/area.ts); nothing here is done for a request beside that.
+ */
+
+import { LARGE, MEDIUM, SMALL } from '../io/buffer-pool.ts';
+import type { Reactor } from '../io/reactor.ts';
+import type { Log } from '../log/log.ts';
+import { type AreaViews, MetricsArea } from '../metrics/area.ts';
+import { Exposition } from '../metrics/exposition.ts';
+import { type Facts, writePage } from '../metrics/families.ts';
+import {
+  C_ACCEPT_ERRORS,
+  C_ACCEPT_PAUSES,
+  C_BUFFER_STARVATIONS,
+  C_BYTES_RECEIVED,
+  C_BYTES_SENT,
+  C_CONNECTIONS_ACCEPTED,
+  C_CPU,
+  C_LOG_DROPPED,
+  C_RELOADS_FAILED,
+  C_RELOADS_OK,
+  C_TLS_FAILED,
+  C_TLS_FULL,
+  C_TLS_RESUMED,
+  C_TUNNEL_RECEIVED,
+  C_TUNNEL_SENT,
+  G_BUFFERS_FREE,
+  G_BUFFERS_USED,
+  G_CONNECTIONS_LIMIT,
+  G_CONNECTIONS_OPEN,
+  G_CONNECTIONS_SHAKING,
+  G_FDS_MAX,
+  G_FDS_OPEN,
+  G_HEAP_TOTAL,
+  G_HEAP_USED,
+  G_RESIDENT_BYTES,
+  G_TUNNELS,
+  G_WORKERS,
+  OTHER,
+  SCALARS,
+} from '../metrics/layout.ts';
+import { Totals } from '../metrics/totals.ts';
+import type { BackendServer } from './backend-server.ts';
+import type { Exchange } from './exchange.ts';
+import {
+  type BuildWords,
+  buildWords,
+  descriptorsMax,
+  descriptorsOpen,
+  processStartSeconds,
+} from './metrics-process.ts';
+import {
+  FAILURE_WORDS,
+  FAULT_WORDS,
+  failureNumber,
+  METHOD_WORDS,
+  TLS_FAILURE_WORDS,
+  tlsFailureNumber,
+} from './metrics-words.ts';
+import type { HostTable } from './router.ts';
+import type { UpstreamGroup } from './upstream-group.ts';
+
+/** What the worker shows of itself. */
+export interface MetricsSource {
+  readonly reactor: Reactor;
+  readonly log: Log;
+  readonly counters: { readonly connections: number; readonly acceptPauses: number };
+  /** Connections of clients, and how many of them are in their TLS handshake. */
+  readonly openConnections: number;
+  readonly shakingConnections: number;
+  /** 0: no limit. */
+  readonly connectionsMax: number;
+  backendServers(): BackendServer[];
+  upstreamGroups(): readonly UpstreamGroup[];
+}
+
+/** When a listener's certificate ends. */
+export interface CertificateExpiry {
+  readonly name: string;
+  readonly expirySeconds: number;
+}
+
+export class EdgeMetrics {
+  private readonly source: MetricsSource;
+  private readonly area: MetricsArea;
+  /** Of all workers, this one's included. */
+  private readonly areas: readonly AreaViews[];
+  /** What a worker before this one had counted in the same area. */
+  private readonly inherited: Float64Array;
+  private readonly fdsMax: number;
+  private readonly startSeconds: number;
+  private readonly build: BuildWords;
+  private certificates: readonly CertificateExpiry[];
+  private reloadedSeconds: number;
+  private reloadSucceeded: boolean;
+
+  /** `shared` are the areas of the other workers. */
+  constructor(
+    source: MetricsSource,
+    area: MetricsArea = MetricsArea.alone(),
+    shared: readonly AreaViews[] = [],
+  ) {
+    this.source = source;
+    this.area = area;
+    this.areas = [area.views, ...shared];
+    this.inherited = area.views.cells.slice(0, SCALARS);
+    this.fdsMax = descriptorsMax();
+    this.startSeconds = processStartSeconds();
+    this.build = buildWords(source.reactor.name);
+    this.certificates = [];
+    this.reloadedSeconds = this.wallSeconds();
+    this.reloadSucceeded = true;
+    area.set(G_WORKERS, 1);
+  }
+
+  // ---- A configuration comes into force -------------------------------------------------------------------
+
+  /** Gives the hosts of a configuration their numbers. */
+  nameHosts(hosts: readonly HostTable<unknown>[]): void {
+    for (const table of hosts) table.number = this.area.hostNumber(table.host);
+  }
+
+  serverNumber(url: string): number {
+    return this.area.serverNumber(url);
+  }
+
+  followCertificates(certificates: readonly CertificateExpiry[]): void {
+    this.certificates = certificates;
+  }
+
+  reloaded(succeeded: boolean): void {
+    this.area.add(succeeded ? C_RELOADS_OK : C_RELOADS_FAILED, 1);
+    this.reloadSucceeded = succeeded;
+    if (succeeded) this.reloadedSeconds = this.wallSeconds();
+  }
+
+  private wallSeconds(): number {
+    return Math.round(this.source.reactor.wallMs / 1000);
+  }
+
+  // ---- Exchanges --------------------------------------------------------------------------------------------
+
+  /** A request's host is known: from now on its connection is active there. */
+  exchangeRouted(host: number): void {
+    this.area.addActive(host, 1);
+  }
+
+  tunnelStarted(): void {
+    this.area.add(G_TUNNELS, 1);
+  }
+
+  exchangeEnded(exchange: Exchange): void {
+    const { area } = this;
+    const { hostNumber, tunnel } = exchange;
+    const host = hostNumber < 0 ? OTHER : hostNumber;
+    const method = exchange.request.methodId;
+    if (hostNumber >= 0) area.addActive(hostNumber, -1);
+    area.countRequest(host, method, exchange.sentStatus);
+    if (exchange.faultCode !== 0) area.countFault(-exchange.faultCode);
+    const endMs = tunnel ? exchange.tunnelMs : exchange.reactor.nowMs;
+    area.observeDuration(host, method, endMs - exchange.startMs);
+    if (tunnel) {
+      area.observeSizes(0, 0);
+      area.add(G_TUNNELS, -1);
+      area.add(C_TUNNEL_RECEIVED, exchange.requestBytes);
+      area.add(C_TUNNEL_SENT, exchange.responseBytes);
+    } else {
+      area.observeSizes(exchange.requestBytes, exchange.responseBytes);
+    }
+  }
+
+  // ---- Backends ---------------------------------------------------------------------------------------------
+
+  upstreamConnects(server: number): void {
+    this.area.countConnect(server);
+  }
+
+  upstreamAnswered(server: number, ms: number): void {
+    this.area.observeLatency(server, ms);
+  }
+
+  /** A request to a server ended with a fault; one of ours is not the server's failure. */
+  upstreamFailed(server: number, code: number): void {
+    const number = failureNumber(code);
+    if (number >= 0) this.area.countFailure(server, number);
+  }
+
+  upstreamRetried(server: number): void {
+    this.area.countRetry(server);
+  }
+
+  // ---- TLS --------------------------------------------------------------------------------------------------
+
+  handshakeDone(resumed: boolean): void {
+    this.area.add(resumed ? C_TLS_RESUMED : C_TLS_FULL, 1);
+  }
+
+  handshakeFailed(reason: string): void {
+    this.area.add(C_TLS_FAILED + tlsFailureNumber(reason), 1);
+  }
+
+  // ---- The page ---------------------------------------------------------------------------------------------
+
+  /** The page as of now, in pieces of text. */
+  page(openMetrics: boolean): Generator<string, void, undefined> {
+    this.publish();
+    return writePage(new Exposition(openMetrics), new Totals(this.areas), this.facts());
+  }
+
+  /** Puts into the area what nobody counts as it happens. Other workers' pages see it as it was the last time. */
+  publish(): void {
+    const { area, source } = this;
+    const { counters, pool } = source.reactor;
+    this.publishCounter(C_CONNECTIONS_ACCEPTED, source.counters.connections);
+    this.publishCounter(C_ACCEPT_PAUSES, source.counters.acceptPauses);
+    this.publishCounter(C_ACCEPT_ERRORS, counters.acceptErrors);
+    this.publishCounter(C_BYTES_RECEIVED, counters.bytesReceived);
+    this.publishCounter(C_BYTES_SENT, counters.bytesSent);
+    this.publishCounter(C_BUFFER_STARVATIONS, counters.bufferStarvations);
+    this.publishCounter(C_LOG_DROPPED, source.log.dropped);
+    area.set(G_CONNECTIONS_OPEN, source.openConnections);
+    area.set(G_CONNECTIONS_SHAKING, source.shakingConnections);
+    area.set(G_CONNECTIONS_LIMIT, source.connectionsMax);
+    area.set(G_FDS_OPEN, descriptorsOpen(counters.handlesOpen));
+    area.set(G_FDS_MAX, this.fdsMax);
+    const sizes = [pool.shape.small, pool.shape.medium, pool.shape.large];
+    for (const size of [SMALL, MEDIUM, LARGE] as const) {
+      const free = pool.freeCount(size);
+      area.set(G_BUFFERS_FREE + size, free);
+      area.set(G_BUFFERS_USED + size, sizes[size] - free);
+    }
+    this.publishProcess();
+    this.publishServers();
+  }
+
+  private publishProcess(): void {
+    const { area } = this;
+    const { user, system } = process.cpuUsage();
+    this.publishCounter(C_CPU, user + system);
+    const memory = process.memoryUsage();
+    area.set(G_RESIDENT_BYTES, memory.rss);
+    area.set(G_HEAP_USED, memory.heapUsed);
+    area.set(G_HEAP_TOTAL, memory.heapTotal);
+  }
+
+  private publishCounter(cell: number, value: number): void {
+    this.area.set(cell, this.inherited[cell] + value);
+  }
+
+  private publishServers(): void {
+    const { area } = this;
+    area.clearConnections();
+    for (const server of this.source.backendServers()) {
+      const idle = server.idleCount;
+      area.addConnections(this.serverNumber(server.url), idle, server.connectionCount - idle);
+    }
+  }
+
+  private facts(): Facts {
+    return {
+      methods: METHOD_WORDS,
+      faults: FAULT_WORDS,
+      failures: FAILURE_WORDS,
+      tlsFailures: TLS_FAILURE_WORDS,
+      // Without health checks every server is asked, whatever it did before.
+      upstreams: this.source
+        .upstreamGroups()
+        .flatMap(({ name, servers }) =>
+          servers.map(({ server }) => ({ upstream: name, server: server.url, healthy: true })),
+        ),
+      certificates: this.certificates,
+      reloadedSeconds: this.reloadedSeconds,
+      reloadSucceeded: this.reloadSucceeded,
+      startSeconds: this.startSeconds,
+      build: { ...this.build },
+    };
+  }
+}
