@@ -74,8 +74,8 @@ const RUNNING: readonly CallRule[] = [
   'pkey_free',
   // The pages of V8's code are there since the start, writable and executable: no new ones.
   { call: 'mmap', checks: [{ argument: 2, hasNoneOf: PROT_EXEC }] },
-  { call: 'mprotect', checks: [{ argument: 2, hasNoneOf: PROT_EXEC }], otherwise: EPERM },
-  { call: 'pkey_mprotect', checks: [{ argument: 2, hasNoneOf: PROT_EXEC }], otherwise: EPERM },
+  { call: 'mprotect', checks: [{ argument: 2, hasNoneOf: PROT_EXEC }] },
+  { call: 'pkey_mprotect', checks: [{ argument: 2, hasNoneOf: PROT_EXEC }] },
   // Names of threads and of mappings: asked for wherever memory is mapped or a thread comes; harmless, not needed.
   { call: 'prctl', checks: [{ argument: 0, isOneOf: [PR_SET_NAME, PR_SET_VMA] }], otherwise: EPERM },
   { call: 'clone3', errno: ENOSYS },
@@ -142,7 +142,7 @@ function withSocketFlags(type: number): number[] {
 
 /** Opening, for reading only; what may be opened is Landlock's to say. */
 const OPEN_TO_READ: readonly CallRule[] = [
-  { call: 'openat', checks: [{ argument: 2, hasNoneOf: OPEN_TO_WRITE }], otherwise: EPERM },
+  { call: 'openat', checks: [{ argument: 2, hasNoneOf: OPEN_TO_WRITE }] },
 ];
 
 /** Files of a document root. openat2 has its flags in memory, where no filter can see them: Landlock looks at those. */

@@ -3,7 +3,7 @@
  * on a listening socket that the master opened. Seals itself, does all that might need more than the seal leaves
  * (compilation, collection of garbage, timers, text in all languages), and says that it is ready.
  *
- * Argument: the configuration. Descriptors: 3 to the master, 4 the listening socket.
+ * Arguments: the configuration, `io_uring` or `epoll`. Descriptors: 3 to the master, 4 the listening socket.
  */
 
 import { randomBytes } from 'node:crypto';
@@ -26,7 +26,10 @@ const LISTENER = 4;
 
 const { config, problems } = loadAndInspect(process.argv[2]);
 if (config === null) throw new Error(JSON.stringify(problems));
-const { reactor } = openReactor({ operations: REACTOR_OPERATIONS });
+const { reactor } = openReactor({
+  operations: REACTOR_OPERATIONS,
+  backend: process.argv[3] === 'epoll' ? 'epoll' : 'uring',
+});
 const kernelReactor = reactor as unknown as KernelReactor<SocketSlot>;
 kernelReactor.listen = (_address, _options, handler) => kernelReactor.listenOn(LISTENER, handler);
 const worker = new EdgeWorker(reactor, new Log(config.logging));
