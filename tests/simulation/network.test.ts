@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { constants } from 'node:os';
 import { test } from 'node:test';
 import { Timer } from '../../src/base/timer-wheel.ts';
-import { MEDIUM } from '../../src/io/buffer-pool.ts';
+import { MEDIUM, MEDIUM_BYTES } from '../../src/io/buffer-pool.ts';
 import { type Handle, PENDING } from '../../src/io/reactor.ts';
 import { SimBufferPool, SimReactor } from '../../src/io/sim.ts';
 import { NO_FAULTS, type SimFaults } from '../../src/io/sim-faults.ts';
@@ -238,7 +238,7 @@ test('a segment outside its buffer, or a free buffer, is refused', () => {
   const buffer = pool.acquire(MEDIUM);
   const offset = pool.offsetOf(buffer);
   assert.throws(() => stage.client.send(handle, buffer, offset - 1, 10, 0), /outside its buffer/);
-  assert.throws(() => stage.client.send(handle, buffer, offset, 16385, 0), /outside its buffer/);
+  assert.throws(() => stage.client.send(handle, buffer, offset, MEDIUM_BYTES + 1, 0), /outside its buffer/);
   pool.release(buffer);
   assert.throws(() => stage.client.send(handle, buffer, offset, 10, 0), /free buffer/);
 });
