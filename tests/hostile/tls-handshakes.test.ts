@@ -251,6 +251,16 @@ client_header_timeout_secs = 2
         client.destroy();
       });
 
+      test(`a flood of ChangeCipherSpecs in the handshake comes to an end (${label})`, async () => {
+        const client = await RawTlsClient.connect(edge.port, { version });
+        await client.wire(client.own.take());
+        await client.when(() => client.raw.length > 500, 'the first flight');
+        const flood = Buffer.concat(Array.from({ length: 1000 }, () => record(20, Buffer.of(1), 0x0303)));
+        for (let count = 0; count < 60 && client.ending === 'open'; count++) await client.wire(flood);
+        await client.closed(HANDSHAKE_MS_MAX);
+        client.destroy();
+      });
+
       test(`a handshake that stops at any byte ends in time (${label})`, async () => {
         const whole = await RawTlsClient.connect(edge.port, { version });
         const first = whole.own.take();
