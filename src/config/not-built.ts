@@ -74,13 +74,6 @@ export const NOT_BUILT: readonly NotBuilt[] = [
     mend: 'leave it out: the backend is spoken to in HTTP/1.1',
   },
   {
-    keys: ['upstreams.*.servers'],
-    asks: (value) => Array.isArray(value) && value.length > 1,
-    feature: 'load balancing over more than one server',
-    values: 'more than one',
-    mend: 'name one server',
-  },
-  {
     keys: ['upstreams.*.health_check'],
     asks: always,
     feature: 'health checks',

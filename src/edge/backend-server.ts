@@ -1,6 +1,7 @@
 /**
- * One server of an upstream group as this worker sees it: its address and its idle connections. It outlives the
- * configuration that named it as long as a later one names it too, so that connections stay warm over a reload.
+ * One server of upstream groups as this worker sees it: its addresses, its idle connections, what it has under way and
+ * how it fared with that. It outlives the configuration that named it as long as a later one names it too, so that
+ * connections stay warm and a server that is out stays out over a reload.
  */
 
 import { ENOMEM } from '../sys/errno.ts';
@@ -8,30 +9,51 @@ import type { SocketAddress } from '../sys/sockaddr.ts';
 import type { ClientContext } from '../tls/client-context.ts';
 import { beginHandshake } from './backend-handshake.ts';
 import type { EdgeContext } from './context.ts';
+import { PassiveHealth } from './health-passive.ts';
 import { Http1Backend } from './http1-backend.ts';
 import type { EdgeMetrics } from './metrics.ts';
 import type { ProxyResponder } from './proxy-responder.ts';
+import type { UpstreamGroup } from './upstream-group.ts';
 
 /** How long a connection above the pool's limit may idle. */
 export const SURPLUS_IDLE_MS = 1000;
 /** How often a failure of TLS is told: the same one, and any. What comes between is counted. */
 const SAME_FAILURE_MS = 10_000;
 const ANY_FAILURE_MS = 1000;
+/** For how long an address that could not be connected to is passed over while there are others. */
+const ADDRESS_REST_MS = 10_000;
+
+/** A group that the server is in, and where. */
+interface Watcher {
+  readonly group: UpstreamGroup;
+  readonly index: number;
+}
 
 export class BackendServer {
   readonly context: EdgeContext;
   /** As written in the configuration: for logs. */
   readonly url: string;
+  /** What logs call it where its health changes: `host:port`. */
+  readonly label: string;
   /** What tells it from all others: the URL, and what is verified where TLS is spoken. */
   readonly key: string;
   /** How TLS is spoken to it, with the sessions that it gave; null: it isn't. */
   readonly tls: ClientContext | null;
-  /** Addresses of its name, tried in turn. At least one. */
+  /** Addresses of its name, used in turn. At least one. */
   addresses: readonly SocketAddress[];
+  /** What its exchanges met. */
+  readonly health: PassiveHealth;
+  /** Exchanges that have chosen it and are not over. */
+  inFlight: number;
   /** Connections that may idle for longer than a second, and for how long; the most generous of all routes that use it. */
   idleMax: number;
   idleTimeoutMs: number;
   private nextAddress: number;
+  /** By address: until when it is passed over. */
+  private addressRests: Float64Array;
+  /** Groups that it is in; and of these, those that choose by load. */
+  private readonly watchers: Watcher[];
+  private readonly loadWatchers: Watcher[];
   private readonly idle: Http1Backend[];
   /**
    * Connections that became idle in the reactor's turn `restingTurn` and rest until the next one: what this turn still
@@ -57,12 +79,18 @@ export class BackendServer {
   ) {
     this.context = context;
     this.url = url;
+    this.label = serverLabel(url);
     this.key = key;
     this.tls = tls;
     this.addresses = addresses;
+    this.health = new PassiveHealth();
+    this.inFlight = 0;
     this.idleMax = 0;
     this.idleTimeoutMs = 0;
     this.nextAddress = 0;
+    this.addressRests = new Float64Array(addresses.length);
+    this.watchers = [];
+    this.loadWatchers = [];
     this.idle = [];
     this.resting = [];
     this.restingTurn = 0;
@@ -75,7 +103,10 @@ export class BackendServer {
 
   /** A configuration that names the server comes into force. */
   follow(addresses: readonly SocketAddress[]): void {
-    this.addresses = addresses;
+    if (JSON.stringify(addresses) !== JSON.stringify(this.addresses)) {
+      this.addresses = addresses;
+      this.addressRests = new Float64Array(addresses.length);
+    }
     this.idleMax = 0;
     this.idleTimeoutMs = 0;
   }
@@ -103,7 +134,7 @@ export class BackendServer {
 
   /** A new connection that is being made for `responder`, or -errno. */
   connect(responder: ProxyResponder, timeoutMs: number): Http1Backend | number {
-    const address = this.addresses[this.nextAddress % this.addresses.length];
+    const address = this.takeAddress();
     const handshake = this.tls === null ? null : beginHandshake(this.context.reactor, this.tls);
     if (this.tls !== null && handshake === null) return -ENOMEM;
     const backend = new Http1Backend(this.context, this, handshake);
@@ -115,9 +146,77 @@ export class BackendServer {
     return backend;
   }
 
-  /** Connecting failed: the next attempt tries the next address of the name. */
-  addressFailed(): void {
-    this.nextAddress = (this.nextAddress + 1) % this.addresses.length;
+  /** The next address in turn, but for those that rest; if all do, the next one all the same. */
+  private takeAddress(): SocketAddress {
+    const { addresses, addressRests } = this;
+    const { nowMs } = this.context.reactor;
+    const count = addresses.length;
+    let chosen = this.nextAddress % count;
+    for (let step = 0; step < count; step++) {
+      const at = (this.nextAddress + step) % count;
+      if (addressRests[at] > nowMs) continue;
+      chosen = at;
+      break;
+    }
+    this.nextAddress = (chosen + 1) % count;
+    return addresses[chosen];
+  }
+
+  /** Connecting to one of its addresses has failed, or has not. */
+  addressTried(address: SocketAddress, failed: boolean): void {
+    const at = this.addresses.indexOf(address);
+    if (at >= 0) this.addressRests[at] = failed ? this.context.reactor.nowMs + ADDRESS_REST_MS : 0;
+  }
+
+  // ---- Load and health --------------------------------------------------------------------------------
+
+  /** The group hears of its load and health from now on. */
+  watch(group: UpstreamGroup, index: number): void {
+    this.watchers.push({ group, index });
+    if (group.countsLoad) this.loadWatchers.push({ group, index });
+  }
+
+  unwatch(group: UpstreamGroup): void {
+    for (const watchers of [this.watchers, this.loadWatchers]) {
+      const left = watchers.filter((watcher) => watcher.group !== group);
+      watchers.splice(0, watchers.length, ...left);
+    }
+  }
+
+  /** An exchange has chosen it; one that had chosen it is over. */
+  addInFlight(change: number): void {
+    this.inFlight += change;
+    const { loadWatchers } = this;
+    for (let index = 0; index < loadWatchers.length; index++)
+      loadWatchers[index].group.onLoad(loadWatchers[index].index, this.inFlight);
+  }
+
+  /** Whether it may be used has changed. */
+  tellWatchers(): void {
+    for (const { group } of this.watchers) group.onHealth();
+  }
+
+  /** A request to it has failed by its fault, for a reason of one word. */
+  failed(reason: string, isProbe: boolean): void {
+    // Where there is no other, it is asked again whatever it did.
+    if (!isProbe && !this.watchers.some(({ group }) => group.isPool)) return;
+    const { nowMs } = this.context.reactor;
+    if (!this.health.failed(nowMs, isProbe)) return;
+    if (!isProbe) this.context.info(`Upstream ${this.label} is now unhealthy`, reason);
+    this.tellWatchers();
+  }
+
+  /** A complete response came, or the head of one for a probe. */
+  succeeded(isProbe: boolean): void {
+    if (!this.health.succeeded(this.context.reactor.nowMs, isProbe)) return;
+    this.context.info(`Upstream ${this.label} is now healthy`, 'probed');
+    this.tellWatchers();
+  }
+
+  /** A probe has ended without an answer to its question. */
+  probeDropped(): void {
+    this.health.dropProbe();
+    this.tellWatchers();
   }
 
   /** TLS with it failed, for a reason in words: told, but not each time. */
@@ -198,4 +297,12 @@ export class BackendServer {
     for (const backend of backends) backend.close(false);
     this.tls?.free();
   }
+}
+
+/** `host:port` of a URL; what names the socket, of a Unix socket. */
+export function serverLabel(url: string): string {
+  if (url.startsWith('unix:')) return url;
+  const [scheme, rest = ''] = url.split('://');
+  const authority = rest.split('/')[0];
+  return /:\d+$/.test(authority) ? authority : `${authority}:${scheme.toLowerCase() === 'https' ? 443 : 80}`;
 }

@@ -5,6 +5,7 @@ import type { Reactor } from '../io/reactor.ts';
 import type { Exchange } from './exchange.ts';
 import type { ForwardedParts } from './forwarded.ts';
 import type { Generation } from './generation.ts';
+import type { VerdictTable } from './health-verdicts.ts';
 import type { Http1Connection } from './http1-connection.ts';
 import type { ClientEngine, ServerEngine } from './http1-engine.ts';
 import type { EdgeMetrics } from './metrics.ts';
@@ -27,6 +28,8 @@ export interface EdgeContext {
   readonly forwardedParts: ForwardedParts;
   /** The edge is stopping: connections close after what they are doing. */
   readonly isDraining: boolean;
+  /** What the prober says of servers. */
+  readonly verdicts: VerdictTable;
   /** What is counted; null while nobody has asked for it. */
   readonly metrics: EdgeMetrics | null;
   /** Via is added to what is forwarded. */
@@ -56,4 +59,6 @@ export interface EdgeContext {
   onConnectionClosed(connection: Http1Connection): void;
   /** Something an operator should know about a backend. */
   warn(message: string): void;
+  /** A backend's health has changed. `because`: one word. */
+  info(message: string, because: string): void;
 }

@@ -80,7 +80,7 @@ export class Generation {
     const routes: Route[] = [];
     this.routes = routes;
     try {
-      const groups = this.makeGroups(config, resolved, backendTls);
+      const groups = this.makeGroups(context, resolved, backendTls);
       for (const route of config.routes) {
         const action = makeAction(context, route, groups);
         routes.push(new Route(route, action, this.constants, rateLimiter));
@@ -101,23 +101,23 @@ export class Generation {
   }
 
   private makeGroups(
-    config: Config,
+    context: EdgeContext,
     resolved: ResolvedServers,
     backendTls: BackendTlsSet,
   ): Map<string, UpstreamGroup> {
     const groups = new Map<string, UpstreamGroup>();
-    for (const upstream of config.upstreams) {
+    for (const upstream of this.config.upstreams) {
       const members: GroupServer[] = [];
       for (const entry of upstream.servers) {
         const addresses = resolved.get(entry.url) ?? [];
         const tls = backendTls.of(entry);
         assert(entry.scheme === 'http' || tls !== null, 'an https backend would be spoken to without TLS');
         const server = this.registry.use(entry, addresses, tls);
-        const member = new GroupServer(server, entry, addresses);
+        const member = new GroupServer(server, entry, addresses, upstream.name, members.length);
         this.servers.push(member);
         members.push(member);
       }
-      const group = new UpstreamGroup(upstream, members);
+      const group = new UpstreamGroup(upstream, members, context.verdicts);
       this.groups.push(group);
       groups.set(upstream.name, group);
     }
@@ -143,6 +143,7 @@ export class Generation {
   /** Nobody uses it any more. */
   close(): void {
     for (const route of this.routes) route.action.close();
+    for (const group of this.groups.splice(0)) group.close();
     for (const { server } of this.servers.splice(0)) this.registry.leave(server);
     this.constants.release();
   }

@@ -68,6 +68,8 @@ export class Http1Backend implements SocketHandler, TimerHandler {
   /** Null without TLS. */
   private readonly tls: BackendHandshake | null;
   private handle: Handle;
+  /** Which of the server's it connects to. */
+  private address: SocketAddress | null;
   private state: number;
   private readonly timer: Timer;
   /** CONNECTING: when it fails. IDLE: since when it idles. BUSY: since when nothing has happened. */
@@ -99,6 +101,7 @@ export class Http1Backend implements SocketHandler, TimerHandler {
     this.port = tls === null ? context.reactor : tls.socket;
     this.tls = tls;
     this.handle = 0;
+    this.address = null;
     this.state = S_CONNECTING;
     this.timer = new Timer(this, 0);
     this.sinceMs = 0;
@@ -127,6 +130,7 @@ export class Http1Backend implements SocketHandler, TimerHandler {
       this.tls === null ? reactor.connect(address, this) : this.tls.socket.connect(address, this);
     if (handle < 0) return handle;
     this.handle = handle;
+    this.address = address;
     this.input.handle = handle;
     this.responder = responder;
     this.sinceMs = reactor.nowMs;
@@ -137,13 +141,19 @@ export class Http1Backend implements SocketHandler, TimerHandler {
   onConnect(_handle: Handle, errno: number): void {
     if (this.state !== S_CONNECTING) return;
     if (errno < 0) {
-      this.server.addressFailed();
+      this.addressTried(true);
       this.fault(this.tellTlsFailure() ? E_UPSTREAM_TLS : E_CONNECT);
       return;
     }
+    this.addressTried(false);
     this.context.reactor.timers.disarm(this.timer);
     this.state = S_IDLE;
     this.responder?.onBackendReady(this);
+  }
+
+  private addressTried(failed: boolean): void {
+    if (this.address !== null) this.server.addressTried(this.address, failed);
+    this.address = null;
   }
 
   // ---- For the responder ------------------------------------------------------------------------------
@@ -556,7 +566,7 @@ export class Http1Backend implements SocketHandler, TimerHandler {
       case S_CLOSED:
         return;
       case S_CONNECTING:
-        this.server.addressFailed();
+        this.addressTried(true);
         this.fault(E_CONNECT_TIMEOUT);
         return;
       case S_IDLE:

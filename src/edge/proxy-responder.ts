@@ -1,6 +1,7 @@
 /**
  * Answers an exchange by asking a backend: chooses a server, gets a connection, writes the request, passes the
- * response on, both ways with backpressure. Decides about retries; owns the backend connection while it lasts.
+ * response on, both ways with backpressure. Decides about retries, tells servers how they fared; owns the backend
+ * connection while it lasts.
  *
  * Pooled: `begin` to `finish`. After `finish` neither the exchange nor the connection is touched.
  */
@@ -8,11 +9,17 @@
 import { assert } from '../base/assert.ts';
 import {
   E_CONNECT,
+  E_CONNECT_TIMEOUT,
   E_NO_HEALTHY_SERVER,
   E_OVERLOAD,
   E_RESPONSE_MALFORMED,
+  E_RESPONSE_TIMEOUT,
+  E_RESPONSE_TRUNCATED,
   E_RESPONSE_UPGRADE,
   E_UPGRADE,
+  E_UPSTREAM_CLOSED,
+  E_UPSTREAM_RESET,
+  E_UPSTREAM_TLS,
   faultOf,
 } from '../http/fault.ts';
 import type { FieldSection } from '../http/fields.ts';
@@ -27,6 +34,7 @@ import {
 } from '../http/message.ts';
 import { removeHopByHop } from '../http1/hop-by-hop.ts';
 import type { BufferId } from '../io/buffer-pool.ts';
+import type { BackendServer } from './backend-server.ts';
 import type { EdgeContext } from './context.ts';
 import type { Exchange } from './exchange.ts';
 import { NO_FIELDS } from './exchange.ts';
@@ -43,6 +51,8 @@ import type { GroupServer } from './upstream-group.ts';
 /** Sent content that is kept for a retry on a fresh connection, at most: bytes, and pieces that each hold a buffer. */
 const REPLAY_BYTES_MAX = 65536;
 const REPLAY_PIECES_MAX = 16;
+/** Servers that a request is tried on, at most. */
+const SERVERS_MAX = 8;
 /** Content that may wait for a connection; from there on the client is paused. */
 const PENDING_BYTES_MAX = 65536;
 const PENDING_PIECES_MAX = 8;
@@ -57,7 +67,14 @@ export class ProxyResponder implements Responder {
   /** The connection had carried other exchanges before, and a response byte has not come. */
   private reused: boolean;
   private retried: boolean;
+  /** Connections that were begun to the present server; each goes to another of its addresses. */
   private attempts: number;
+  /** Servers that were chosen, the present one included. */
+  private readonly tried: BackendServer[];
+  /** Since when a server is looked for. */
+  private beganMs: number;
+  /** What becomes of this exchange decides whether its server is well again. */
+  private isProbe: boolean;
   /** Content that waits for a connection, or (sent already) for a retry. */
   private pending: InputQueue;
   private replay: InputQueue;
@@ -85,6 +102,9 @@ export class ProxyResponder implements Responder {
     this.reused = false;
     this.retried = false;
     this.attempts = 0;
+    this.tried = [];
+    this.beganMs = 0;
+    this.isProbe = false;
     this.pending = new InputQueue(context.reactor.pool);
     this.replay = new InputQueue(context.reactor.pool);
     this.replayable = false;
@@ -111,6 +131,8 @@ export class ProxyResponder implements Responder {
     this.reused = false;
     this.retried = false;
     this.attempts = 0;
+    this.beganMs = this.context.reactor.nowMs;
+    this.isProbe = false;
     this.replayable = isIdempotent(request.methodId);
     this.contentSent = false;
     this.ended = request.bodyKind === BODY_NONE;
@@ -128,7 +150,7 @@ export class ProxyResponder implements Responder {
       exchange.fail(fault);
       return;
     }
-    this.open(exchange, route);
+    this.open(exchange, route, E_NO_HEALTHY_SERVER);
   }
 
   /** Turns the client's fields into those that the backend gets. Once, whatever is retried. Returns 0 or a fault. */
@@ -152,18 +174,27 @@ export class ProxyResponder implements Responder {
     return 0;
   }
 
-  /** Takes an idle connection or begins a new one. */
-  private open(exchange: Exchange, route: ProxyRoute): void {
-    const chosen = route.group.choose(exchange);
+  /** Chooses a server that was not tried; where there is none, the exchange fails with `code`. */
+  private open(exchange: Exchange, route: ProxyRoute, code: number): void {
+    this.leaveServer();
+    const chosen = route.group.choose(exchange, this.tried);
     if (chosen === null) {
       this.finish();
-      exchange.fail(E_NO_HEALTHY_SERVER);
+      exchange.fail(code);
       return;
     }
     this.server = chosen;
-    const { server } = chosen;
-    exchange.upstreamName = server.url;
-    const idle = this.retried ? null : server.takeIdle();
+    this.isProbe = route.group.choiceIsProbe;
+    this.attempts = 0;
+    this.tried.push(chosen.server);
+    chosen.server.addInFlight(1);
+    exchange.upstreamName = chosen.server.url;
+    this.connect(exchange, route, chosen.server);
+  }
+
+  /** Takes an idle connection or begins a new one. */
+  private connect(exchange: Exchange, route: ProxyRoute, server: BackendServer): void {
+    const idle = this.retried || this.isProbe ? null : server.takeIdle();
     if (idle !== null) {
       this.reused = true;
       this.use(idle);
@@ -178,6 +209,16 @@ export class ProxyResponder implements Responder {
       return;
     }
     this.backend = backend;
+  }
+
+  /** The exchange is no more the server's. */
+  private leaveServer(): void {
+    if (this.server === null) return;
+    const { server } = this.server;
+    this.server = null;
+    server.addInFlight(-1);
+    if (this.isProbe) server.probeDropped();
+    this.isProbe = false;
   }
 
   onBackendReady(backend: Http1Backend): void {
@@ -208,7 +249,8 @@ export class ProxyResponder implements Responder {
   /** Content that a connection took with it into its death, once more. False: the exchange is over. */
   private replayContent(engine: ClientEngine): boolean {
     const { replay } = this;
-    while (replay.shift()) {
+    // What may have to be sent yet another time goes to its end again.
+    for (let left = replay.pieces; left > 0 && replay.shift(); left--) {
       if (!this.sendContent(engine, replay.buffer, replay.offset, replay.length)) return false;
     }
     return true;
@@ -256,7 +298,7 @@ export class ProxyResponder implements Responder {
       return true;
     }
     this.contentSent = true;
-    if (this.reused && this.keepForRetry(buffer, offset, length)) pool.retain(buffer);
+    if (this.keepForRetry(buffer, offset, length)) pool.retain(buffer);
     this.backend?.touch();
     if (engine.out.data(buffer, offset, length)) return true;
     this.abandon(E_OVERLOAD);
@@ -266,8 +308,8 @@ export class ProxyResponder implements Responder {
   /** Puts content aside where the request may be sent once more; where that is too much, it may not. */
   private keepForRetry(buffer: BufferId, offset: number, length: number): boolean {
     const { replay } = this;
-    const retries = this.reused && !this.retried && !this.responseStarted;
-    if (!retries || !(this.replayable || !this.contentSent)) return false;
+    const retries = (this.reused && !this.retried) || this.hasOther;
+    if (!retries || this.responseStarted || !(this.replayable || !this.contentSent)) return false;
     if (replay.bytes + length <= REPLAY_BYTES_MAX && replay.pieces < REPLAY_PIECES_MAX) {
       replay.push(buffer, offset, length);
       return true;
@@ -375,6 +417,7 @@ export class ProxyResponder implements Responder {
     const { exchange, backend } = this;
     assert(exchange !== null && backend !== null, 'a response for nobody');
     this.startResponse();
+    if (this.isProbe) this.serverSucceeded();
     const { response } = exchange;
     if (response.status === 101) {
       this.switchProtocols(exchange, backend);
@@ -405,6 +448,7 @@ export class ProxyResponder implements Responder {
     }
     this.tunnel = true;
     this.ended = false;
+    this.serverSucceeded();
     if (this.engine !== null) this.engine.out.chunked = false;
     backend.startTunnel();
     exchange.sendHead();
@@ -432,6 +476,7 @@ export class ProxyResponder implements Responder {
   onBackendEnd(trailers: FieldSection): void {
     const { exchange } = this;
     assert(exchange !== null, 'a response for nobody');
+    this.serverSucceeded();
     this.finish();
     exchange.responseTrailers = trailers;
     exchange.sendEnd();
@@ -465,33 +510,91 @@ export class ProxyResponder implements Responder {
 
   /** The connection is closed already. */
   onBackendFault(code: number): void {
-    const { exchange, route } = this;
-    if (exchange === null || route === null) return;
+    const { exchange, route, server } = this;
+    if (exchange === null || route === null || server === null) return;
+    const unsent = this.engine === null;
     this.backend = null;
     this.engine = null;
-    if (this.mayRetry(code)) {
-      this.server?.server.countRetry();
+    if (this.mayRetryServer(code)) {
+      server.server.countRetry();
       this.requestSent = false;
       if (code !== E_CONNECT) this.retried = true;
-      this.open(exchange, route);
+      this.connect(exchange, route, server.server);
       return;
     }
     if (code === E_RESPONSE_MALFORMED)
-      this.context.warn(`backend ${this.server?.server.url ?? ''} sent a malformed response`);
+      this.context.warn(`backend ${server.server.url} sent a malformed response`);
+    this.serverFailed(code);
+    if (this.mayRetryOther(code, unsent)) {
+      server.server.countRetry();
+      this.requestSent = false;
+      this.open(exchange, route, code);
+      return;
+    }
     this.finish();
     exchange.fail(code);
   }
 
-  /** SPEC "Requests to backends": once, on a fresh connection, when nothing can have been done twice. */
-  private mayRetry(code: number): boolean {
+  /** The same server, on a fresh connection: once where a reused one died, and once for each further address. */
+  private mayRetryServer(code: number): boolean {
     const { retry } = faultOf(code);
     if (this.responseStarted) return false;
     if (retry === 'safe') return this.server !== null && this.attempts < this.server.server.addressCount;
-    if (retry !== 'reused' || !this.reused || this.retried) return false;
-    const { request } = this.exchange ?? {};
-    if (request === undefined) return false;
+    return retry === 'reused' && this.reused && !this.retried && this.isRepeatable;
+  }
+
+  /** Another server of the group: where this one can't have done what it was asked to, or it may be done twice. */
+  private mayRetryOther(code: number, unsent: boolean): boolean {
+    if (this.responseStarted || !this.hasOther) return false;
+    // Every server may take its whole time to connect; the client has waited long enough.
+    if (this.context.reactor.nowMs - this.beganMs >= this.responseTimeoutMs) return false;
+    const { retry } = faultOf(code);
+    if (retry === 'safe' || (code === E_UPSTREAM_TLS && unsent)) return this.replayable || !this.contentSent;
+    return retry === 'reused' && this.isRepeatable;
+  }
+
+  /** SPEC "Requests to backends": when nothing can have been done twice, and all of it is still there. */
+  private get isRepeatable(): boolean {
+    if (this.exchange === null) return false;
+    const { request } = this.exchange;
     if (isIdempotent(request.methodId)) return this.replayable;
     return request.bodyKind !== BODY_NONE && request.contentLength !== 0 && !this.contentSent;
+  }
+
+  /** The group may have a server that was not tried. */
+  private get hasOther(): boolean {
+    const { route, tried } = this;
+    return route !== null && tried.length < Math.min(route.group.servers.length, SERVERS_MAX);
+  }
+
+  private serverSucceeded(): void {
+    this.server?.server.succeeded(this.isProbe);
+    this.isProbe = false;
+  }
+
+  /** The server hears what it is to blame for. */
+  private serverFailed(code: number): void {
+    if (this.tunnel || !this.isServersFault(code)) return;
+    this.server?.server.failed(faultOf(code).word, this.isProbe);
+    this.isProbe = false;
+  }
+
+  private isServersFault(code: number): boolean {
+    switch (code) {
+      case E_CONNECT:
+      case E_CONNECT_TIMEOUT:
+      case E_UPSTREAM_TLS:
+      case E_RESPONSE_TIMEOUT:
+      case E_RESPONSE_MALFORMED:
+      case E_RESPONSE_TRUNCATED:
+        return true;
+      case E_UPSTREAM_CLOSED:
+      case E_UPSTREAM_RESET:
+        // A connection that idled may be closed at any time.
+        return !this.reused;
+      default:
+        return false;
+    }
   }
 
   /** A fault of the response's own: the connection is of no use, the exchange gets its answer. */
@@ -506,9 +609,10 @@ export class ProxyResponder implements Responder {
   private finish(): void {
     this.pending.clear();
     this.replay.clear();
+    this.leaveServer();
+    this.tried.length = 0;
     this.exchange = null;
     this.route = null;
-    this.server = null;
     this.backend = null;
     this.engine = null;
     this.context.recycleProxyResponder(this);

@@ -26,6 +26,7 @@ import { Exchange } from './exchange.ts';
 import { ForwardedParts } from './forwarded.ts';
 import { Generation, type ResolvedServers, type ServerRegistry } from './generation.ts';
 import { ConstantBytes } from './header-rules.ts';
+import { VerdictTable } from './health-verdicts.ts';
 import { Http1Connection } from './http1-connection.ts';
 import { ClientEngine, ServerEngine } from './http1-engine.ts';
 import { EdgeMetrics, type MetricsSource } from './metrics.ts';
@@ -69,6 +70,7 @@ export class EdgeWorker
 {
   readonly reactor: Reactor;
   readonly log: Log;
+  readonly verdicts: VerdictTable;
   readonly counters: EdgeCounters;
   /** From when a configuration first asks for the metrics page. */
   metrics: EdgeMetrics | null;
@@ -105,9 +107,10 @@ export class EdgeWorker
   private readonly record: AccessRecord;
   private onStopped: (() => void) | null;
 
-  constructor(reactor: Reactor, log: Log) {
+  constructor(reactor: Reactor, log: Log, verdicts: VerdictTable = new VerdictTable()) {
     this.reactor = reactor;
     this.log = log;
+    this.verdicts = verdicts;
     this.counters = { connections: 0, exchanges: 0, acceptPauses: 0 };
     this.metrics = null;
     this.isDraining = false;
@@ -469,5 +472,9 @@ export class EdgeWorker
 
   warn(message: string): void {
     this.log.warn(message);
+  }
+
+  info(message: string, because: string): void {
+    this.log.info(message, { because });
   }
 }
