@@ -187,6 +187,21 @@ export class HpackEncoder {
     return putString(bytes, next, value, offset, length);
   }
 
+  /** A pseudo-field that the static table doesn't know. */
+  pseudo(
+    bytes: Uint8Array,
+    at: number,
+    name: Uint8Array,
+    nameOffset: number,
+    nameLength: number,
+    value: Uint8Array,
+    offset: number,
+    length: number,
+  ): number {
+    const next = putInteger(bytes, at, 0, 4, 0);
+    return putString(bytes, putName(bytes, next, name, nameOffset, nameLength), value, offset, length);
+  }
+
   /** `content-length` as a number. */
   contentLength(bytes: Uint8Array, at: number, value: number): number {
     const next = putInteger(bytes, at, 0, 4, STATIC_INDEX_OF_ID[F_CONTENT_LENGTH]);

@@ -287,14 +287,8 @@ describe('decoding a block (RFC 7541)', () => {
 
 describe('the Huffman code (RFC 7541 §5.2)', () => {
   it('gives every byte back, alone and among others', () => {
-    const all = Buffer.from(Array.from({ length: 256 }, (_, byte) => byte));
-    for (const text of [
-      all,
-      ...all
-        .map((byte) => byte)
-        .entries()
-        .map(([, byte]) => Buffer.of(byte)),
-    ]) {
+    const bytes = Array.from({ length: 256 }, (_, byte) => byte);
+    for (const text of [Buffer.from(bytes), ...bytes.map((byte) => Buffer.of(byte))]) {
       const coded = Buffer.alloc(huffmanLength(text, 0, text.length) + 1, 0x55);
       const end = huffmanEncode(text, 0, text.length, coded, 0);
       assert.equal(end, coded.length - 1);
@@ -337,7 +331,7 @@ describe('the Huffman code (RFC 7541 §5.2)', () => {
     huffmanEncode(text, 0, text.length, coded, 0);
     const target = Buffer.alloc(20, 0x2e);
     assert.equal(huffmanDecode(coded, 0, coded.length, target, 2, 6), text.length);
-    assert.equal(target.latin1Slice(), `..www.${'.'.repeat(14)}`);
+    assert.equal(target.toString('latin1'), `..www.${'.'.repeat(14)}`);
   });
 });
 
@@ -347,7 +341,7 @@ const fieldName = fc.constantFrom(
 );
 const fieldValue = fc.oneof(
   fc.constantFrom('', 'a', 'text/html; charset=utf-8', 'gzip, deflate', 'b'.repeat(255), 'c'.repeat(300)),
-  fc.string({ minLength: 0, maxLength: 60 }).map((text) => text.replaceAll(/[^\x21-\x7e]/g, '-')),
+  fc.string({ maxLength: 60 }).map((text) => text.replaceAll(/[^\x21-\x7e]/g, '-')),
 );
 
 describe('encoding a block', () => {
