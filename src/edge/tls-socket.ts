@@ -57,7 +57,7 @@ const T_CLOSED = 3;
 /** Tag of the segment after which the socket is closed. Above it are tags of whoever extends this. */
 export const LAST_TAG = 0x10002;
 
-/** After a fatal alert the peer's rest is discarded this long, so that no reset overtakes the alert. */
+/** After our last alert the peer's rest is discarded this long, so that no reset overtakes what was sent. */
 const LINGER_MS = 1000;
 const LINGER_BYTES_MAX = 262144;
 /** The last record in a buffer is left out where less than this of its content would fit. */
@@ -355,7 +355,7 @@ export class TlsSocket implements SocketPort, SocketHandler, TimerHandler, Seale
     this.reason = reason;
     const isConnecting = this.handler !== null;
     this.owner.onTlsFailed(this, reason);
-    if (this.notified) this.linger();
+    if (this.notified) this.leave(true);
     else this.finish(false);
     if (isConnecting) this.handler?.onConnect(this.handle, -EPROTO);
   }
@@ -372,13 +372,14 @@ export class TlsSocket implements SocketPort, SocketHandler, TimerHandler, Seale
     this.failHandshake('plain HTTP on a TLS port');
   }
 
-  /** The last that we had to say is on its way: reads and discards until the peer ends, too. */
-  private linger(): void {
+  /** The last that we had to say is on its way. `lingers`: reads and discards until the peer ends, too. */
+  private leave(lingers: boolean): void {
     this.state = T_CLOSING;
-    this.lingers = true;
+    this.lingers = lingers;
     if (this.handshake !== null) this.endTickets(this.handshake);
     this.dropPartial();
     this.armTimer(LINGER_MS);
+    if (!lingers) return;
     this.reactor.shutdownSend(this.handle);
     this.reactor.receiveStart(this.handle);
   }
@@ -706,7 +707,7 @@ export class TlsSocket implements SocketPort, SocketHandler, TimerHandler, Seale
   close(_handle: Handle, abortive: boolean): void {
     if (this.state === T_CLOSED || this.state === T_CLOSING) return;
     if (this.alerted && this.state === T_OPEN) {
-      this.linger();
+      this.leave(true);
       return;
     }
     const isUnfinished = this.queue !== null || this.sendErrno !== 0 || this.sealedBytesQueued() > 0;
@@ -715,14 +716,9 @@ export class TlsSocket implements SocketPort, SocketHandler, TimerHandler, Seale
       return;
     }
     this.sendAlert(ALERT_LEVEL_WARNING, ALERT_CLOSE_NOTIFY, LAST_TAG);
-    if (!this.notified) {
-      this.finish(false);
-      return;
-    }
-    this.state = T_CLOSING;
-    this.dropPartial();
-    if (this.handshake !== null) this.endTickets(this.handshake);
-    this.armTimer(LINGER_MS);
+    // A client's close_notify, on its way already, must not become a reset that overtakes the response.
+    if (this.notified) this.leave(this.isServer && !this.peerEnded);
+    else this.finish(false);
   }
 
   // ---- What has left ----------------------------------------------------------------------------------------

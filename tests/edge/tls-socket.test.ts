@@ -308,6 +308,29 @@ describe('close', () => {
     }
   });
 
+  test('a client’s close_notify that comes behind the close does not cost it the answer', () => {
+    for (let delayMs = 0; delayMs < 12; delayMs++) {
+      const { world, raw } = TlsWorld.openRaw({
+        faults: { latencyMsMax: 4, resetDiscards: 1 },
+        seed: delayMs + 1,
+      });
+      const { server } = world;
+      server.onContent = () => {
+        server.send(Buffer.from('the answer'));
+      };
+      server.onSent = () => server.close();
+      raw.wire(raw.own.seal(DATA, 'a question'));
+      world.settle(delayMs);
+      raw.wire(raw.own.seal(ALERT, Buffer.of(1, 0)));
+      world.far.shutdownSend(raw.handle);
+      world.settle(3000);
+      assert.equal(raw.own.text(), 'the answer', `after ${delayMs} ms`);
+      assert.equal(raw.ended, 0);
+      assert.equal(raw.own.alertSeen?.code, 0);
+      world.finish(raw);
+    }
+  });
+
   test('a peer that never reads does not keep a closed socket', () => {
     const world = TlsWorld.open({ faults: { windowBytesMin: 64, windowBytesMax: 64 } });
     world.client.call((socket) => socket.receiveStop());
