@@ -20,6 +20,7 @@ const COMMANDS: Commands = [
   ['nginx', 'nginx-light'],
   ['openssl', 'openssl'],
   ['prlimit', 'util-linux'],
+  ['promtool', 'prometheus'],
   ['ps', 'procps'],
   ['python3', 'python3'],
   ['taskset', 'util-linux'],
