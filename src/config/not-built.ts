@@ -74,13 +74,6 @@ export const NOT_BUILT: readonly NotBuilt[] = [
     mend: 'leave it out: the backend is spoken to in HTTP/1.1',
   },
   {
-    keys: ['upstreams.*.health_check'],
-    asks: always,
-    feature: 'health checks',
-    values: 'any',
-    mend: 'remove the section',
-  },
-  {
     keys: ['security.drop_privileges_user', 'security.drop_privileges_group'],
     asks: always,
     feature: 'dropping privileges',

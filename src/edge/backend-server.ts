@@ -4,10 +4,12 @@
  * connections stay warm and a server that is out stays out over a reload.
  */
 
+import type { ServerEntry } from '../config/model.ts';
 import { ENOMEM } from '../sys/errno.ts';
 import type { SocketAddress } from '../sys/sockaddr.ts';
 import type { ClientContext } from '../tls/client-context.ts';
 import { beginHandshake } from './backend-handshake.ts';
+import type { BackendTls } from './backend-tls.ts';
 import type { EdgeContext } from './context.ts';
 import { PassiveHealth } from './health-passive.ts';
 import { Http1Backend } from './http1-backend.ts';
@@ -297,6 +299,11 @@ export class BackendServer {
     for (const backend of backends) backend.close(false);
     this.tls?.free();
   }
+}
+
+/** What tells a server from all others. */
+export function serverKey(entry: ServerEntry, tls: BackendTls | null): string {
+  return tls === null ? entry.url : `${entry.url} ${tls.identity}`;
 }
 
 /** `host:port` of a URL; what names the socket, of a Unix socket. */

@@ -13,6 +13,7 @@ import { errnoName } from '../sys/errno.ts';
 import type { SocketAddress } from '../sys/sockaddr.ts';
 import { loadBackendTls } from './backend-tls.ts';
 import type { ResolvedServers } from './generation.ts';
+import { type HealthNews, HealthProber, healthTargets } from './health-prober.ts';
 import { HttpsRedirect, httpsPortOf } from './https-redirect.ts';
 import { prepareKernelTls } from './kernel-tls.ts';
 import { resolveServers } from './resolve-servers.ts';
@@ -42,20 +43,22 @@ export async function startEdge(config: Config, reload: () => LoadResult): Promi
       'performance.huge_pages_enabled: this kernel gives no huge pages for buffers; ordinary ones are used',
     );
   const worker = new EdgeWorker(reactor, log);
+  const prober = new HealthProber(reactor, worker.verdicts, healthNews(log));
   try {
-    configure(worker, config, await resolveServers(config));
+    configure(worker, prober, config, await resolveServers(config));
   } catch (error) {
     return cannotStart(reasonOf(error));
   }
   for (const { url } of config.upstreams.flatMap(({ servers }) => servers.filter((each) => each.insecure)))
     log.warn(`backend ${url} is not verified (insecure = true): whoever is between can read and change all`);
   // Whoever can connect may send a signal: it must not find the process without an answer to it.
-  const stopped = stopAsked(worker, log, reload);
+  const stopped = stopAsked(worker, prober, log, reload);
   const unheard = openListeners(worker, config.server, log);
   if (unheard !== '') return cannotStart(unheard);
   log.info(`ready, with ${reactor.name}`, reason === '' ? {} : { because: reason });
   const loop = runReactor(reactor);
   await stopped;
+  prober.stop();
   loop.stop();
   reactor.destroy();
   await log.flush();
@@ -66,14 +69,30 @@ export async function startEdge(config: Config, reload: () => LoadResult): Promi
 /** TLS of the listeners: what of it outlives a reload. */
 const serverTls = new ServerTls();
 
+/** What the log says of health checks. */
+function healthNews(log: Log): HealthNews {
+  return {
+    onVerdict: (label, upstream, healthy, because) =>
+      log.info(`Upstream ${label} is now ${healthy ? 'healthy' : 'unhealthy'}`, { upstream, because }),
+    onUnchecked: (label, upstream, because) =>
+      log.warn(`Upstream ${label} is not checked`, { upstream, because }),
+  };
+}
+
 /** Puts a configuration in force. Throws an Error with the reason. */
-function configure(worker: EdgeWorker, config: Config, resolved: ResolvedServers): void {
+function configure(
+  worker: EdgeWorker,
+  prober: HealthProber,
+  config: Config,
+  resolved: ResolvedServers,
+): void {
   const backendTls = loadBackendTls(config);
   let sessions: TlsSessions | null = null;
   try {
     const kernel = prepareKernelTls(config.tls, worker.reactor, (message) => worker.log.warn(message));
     if (config.tls !== null) sessions = withKernelTls(serverTls.load(config.tls), kernel);
     worker.configure(config, resolved, sessions, backendTls);
+    prober.follow(healthTargets(config, resolved, backendTls));
     serverTls.keep();
     worker.metrics?.followCertificates(serverTls.expiries);
   } catch (error) {
@@ -105,13 +124,18 @@ function openListeners(worker: EdgeWorker, server: ServerConfig, log: Log): stri
 }
 
 /** Resolves when the edge was asked to stop and the last connection is gone. */
-function stopAsked(worker: EdgeWorker, log: Log, reload: () => LoadResult): Promise<void> {
+function stopAsked(
+  worker: EdgeWorker,
+  prober: HealthProber,
+  log: Log,
+  reload: () => LoadResult,
+): Promise<void> {
   return new Promise((resolve) => {
     // One after the other: resolving names takes time, and the last one asked for is to stay.
     let reloaded: Promise<void> = Promise.resolve();
     const onHangup = (): void => {
       reloaded = reloaded
-        .then(() => reconfigure(worker, log, reload))
+        .then(() => reconfigure(worker, prober, log, reload))
         .catch((error: unknown) =>
           log.error(`reload: ${reasonOf(error)}; the old configuration stays in force`),
         );
@@ -133,7 +157,12 @@ function stopAsked(worker: EdgeWorker, log: Log, reload: () => LoadResult): Prom
 }
 
 /** SIGHUP: the new configuration for every request to come, or the old one and the reason why. */
-async function reconfigure(worker: EdgeWorker, log: Log, reload: () => LoadResult): Promise<void> {
+async function reconfigure(
+  worker: EdgeWorker,
+  prober: HealthProber,
+  log: Log,
+  reload: () => LoadResult,
+): Promise<void> {
   // Whoever moved the log file away asks for a new one with the same signal.
   log.reopen();
   const { config, problems, warnings } = reload();
@@ -150,7 +179,7 @@ async function reconfigure(worker: EdgeWorker, log: Log, reload: () => LoadResul
     const before = worker.config;
     for (const key of needingRestart(before, config))
       log.warn(`reload: ${key} needs a restart; the old value stays`);
-    configure(worker, config, resolved);
+    configure(worker, prober, config, resolved);
     followLogging(log, config);
     log.info('reload: the new configuration is in force');
     worker.metrics?.reloaded(true);

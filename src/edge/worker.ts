@@ -18,7 +18,7 @@ import { errnoName } from '../sys/errno.ts';
 import type { SocketAddress } from '../sys/sockaddr.ts';
 import { clientIdentityOf } from '../tls/client-certificate.ts';
 import type { Handshake } from '../tls/handshake.ts';
-import { BackendServer } from './backend-server.ts';
+import { BackendServer, serverKey } from './backend-server.ts';
 import { type BackendTls, type BackendTlsSet, contextOf, NO_BACKEND_TLS } from './backend-tls.ts';
 import { ClientAddress } from './client-address.ts';
 import type { EdgeContext, EdgeLimits } from './context.ts';
@@ -227,7 +227,7 @@ export class EdgeWorker
   }
 
   use(entry: ServerEntry, addresses: readonly SocketAddress[], tls: BackendTls | null): BackendServer {
-    const key = tls === null ? entry.url : `${entry.url} ${tls.identity}`;
+    const key = serverKey(entry, tls);
     const known = this.servers.get(key);
     if (known !== undefined) {
       known.users++;

@@ -489,7 +489,6 @@ const ASKING: readonly string[] = [
   '[http2]',
   '[http3]',
   '[host_routes.a]\ntype = "Proxy"\nurl = "http://a"\nuse_h2c = true',
-  '[upstreams.u]\nservers = ["http://a"]\n[upstreams.u.health_check]',
   '[security]\ndrop_privileges_user = "nobody"',
   '[security]\nenable_seccomp = true',
   '[security]\nseccomp_mode = "log"',

@@ -7,6 +7,7 @@ import assert from 'node:assert/strict';
 import { loadConfig } from '../../src/config/load.ts';
 import type { Config } from '../../src/config/model.ts';
 import { formatProblem } from '../../src/config/problem.ts';
+import { HealthProber, healthTargets } from '../../src/edge/health-prober.ts';
 import { EdgeWorker } from '../../src/edge/worker.ts';
 import {
   arenaBytes,
@@ -202,6 +203,9 @@ export class EdgeWorld {
   readonly network: SimNetwork;
   readonly edge: SimReactor;
   readonly worker: EdgeWorker;
+  readonly prober: HealthProber;
+  /** What health checks have found, oldest first: `10.0.0.2:8080 unhealthy: timeout`. */
+  readonly health: string[];
   private readonly outside: SimReactor;
   private readonly inside: SimReactor;
   private readonly peers: Peer[];
@@ -226,7 +230,13 @@ export class EdgeWorld {
     this.inside = actor('origins', ORIGIN, 'fd00::2');
     const config = configOf(options);
     this.worker = new EdgeWorker(this.edge, new Log(config.logging));
-    this.worker.configure(config, resolved(config));
+    this.health = [];
+    this.prober = new HealthProber(this.edge, this.worker.verdicts, {
+      onVerdict: (label, _upstream, healthy, because) =>
+        this.health.push(`${label} ${healthy ? 'healthy' : 'unhealthy'}: ${because}`),
+      onUnchecked: (label) => assert.fail(`${label} is not checked`),
+    });
+    this.configure(config);
     for (const address of config.server.listen) {
       const bound = this.worker.listen(address);
       assert.ok(typeof bound !== 'number', 'the edge listens');
@@ -235,8 +245,12 @@ export class EdgeWorld {
 
   /** Puts another configuration in force, as SIGHUP does. */
   reload(options: EdgeWorldOptions): void {
-    const config = configOf(options);
+    this.configure(configOf(options));
+  }
+
+  private configure(config: Config): void {
     this.worker.configure(config, resolved(config));
+    this.prober.follow(healthTargets(config, resolved(config)));
   }
 
   /** A backend that listens on this port of ORIGIN, or on another address. */
@@ -286,6 +300,7 @@ export class EdgeWorld {
       for (const peer of origin.peers) peer.close();
       origin.close();
     }
+    this.prober.stop();
     let stopped = false;
     this.worker.shutdown(1000, () => {
       stopped = true;
