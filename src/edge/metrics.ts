@@ -45,6 +45,7 @@ import {
 import { Totals } from '../metrics/totals.ts';
 import type { BackendServer } from './backend-server.ts';
 import type { Exchange } from './exchange.ts';
+import type { VerdictTable } from './health-verdicts.ts';
 import {
   type BuildWords,
   buildWords,
@@ -61,12 +62,13 @@ import {
   tlsFailureNumber,
 } from './metrics-words.ts';
 import type { HostTable } from './router.ts';
-import type { UpstreamGroup } from './upstream-group.ts';
+import type { GroupServer, UpstreamGroup } from './upstream-group.ts';
 
 /** What the worker shows of itself. */
 export interface MetricsSource {
   readonly reactor: Reactor;
   readonly log: Log;
+  readonly verdicts: VerdictTable;
   readonly counters: { readonly connections: number; readonly acceptPauses: number };
   /** Connections of clients, and how many of them are in their TLS handshake. */
   readonly openConnections: number;
@@ -259,18 +261,28 @@ export class EdgeMetrics {
     }
   }
 
+  /** Whether requests go to a server: the prober's verdict, as it is now, and what this worker met there itself. */
+  private isHealthy(group: UpstreamGroup, { server, verdictName, verdictSlot }: GroupServer): boolean {
+    if (group.isPool && !server.health.isIn) return false;
+    if (!group.isChecked) return true;
+    const { verdicts } = this.source;
+    const slot = verdicts.belongsTo(verdictSlot, verdictName) ? verdictSlot : verdicts.find(verdictName);
+    return slot < 0 || verdicts.isHealthy(slot);
+  }
+
   private facts(): Facts {
     return {
       methods: METHOD_WORDS,
       faults: FAULT_WORDS,
       failures: FAILURE_WORDS,
       tlsFailures: TLS_FAILURE_WORDS,
-      // Without health checks every server is asked, whatever it did before.
-      upstreams: this.source
-        .upstreamGroups()
-        .flatMap(({ name, servers }) =>
-          servers.map(({ server }) => ({ upstream: name, server: server.url, healthy: true })),
-        ),
+      upstreams: this.source.upstreamGroups().flatMap((group) =>
+        group.servers.map((member) => ({
+          upstream: group.name,
+          server: member.server.url,
+          healthy: this.isHealthy(group, member),
+        })),
+      ),
       certificates: this.certificates,
       reloadedSeconds: this.reloadedSeconds,
       reloadSucceeded: this.reloadSucceeded,

@@ -186,6 +186,7 @@ export class ProxyResponder implements Responder {
     this.server = chosen;
     this.isProbe = route.group.choiceIsProbe;
     this.attempts = 0;
+    this.tried.at(-1)?.countRetry();
     this.tried.push(chosen.server);
     chosen.server.addInFlight(1);
     exchange.upstreamName = chosen.server.url;
@@ -526,7 +527,6 @@ export class ProxyResponder implements Responder {
       this.context.warn(`backend ${server.server.url} sent a malformed response`);
     this.serverFailed(code);
     if (this.mayRetryOther(code, unsent)) {
-      server.server.countRetry();
       this.requestSent = false;
       this.open(exchange, route, code);
       return;

@@ -74,7 +74,7 @@ export class UpstreamGroup {
   private readonly balancer: Balancer;
   private readonly verdicts: VerdictTable;
   /** The prober asks for its servers. */
-  private readonly isChecked: boolean;
+  readonly isChecked: boolean;
   private epochSeen: number;
   /** When the weights of servers that start slowly are next raised, and when the next server may be probed; NEVER. */
   private warmMs: number;
