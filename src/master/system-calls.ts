@@ -6,7 +6,7 @@
  * Names that an architecture doesn't have are left out for it.
  */
 
-import { ENOSYS, EPERM } from '../sys/errno.ts';
+import { ENOENT, ENOSYS, EPERM } from '../sys/errno.ts';
 import type { CallRule } from '../sys/seccomp.ts';
 
 const PROT_EXEC = 4;
@@ -156,6 +156,9 @@ const SERVE_FILES: readonly CallRule[] = [
   'preadv2',
   'sendfile',
 ];
+
+/** A room without files. glibc counts the processors, from /sys, when threads compete for memory, and does without. */
+const NO_FILES: readonly CallRule[] = [{ call: 'openat', errno: ENOENT }];
 
 /** The ring that is there already; a room that ends in order gives its number back. */
 const URING_RUNNING: readonly CallRule[] = [
@@ -339,7 +342,7 @@ export const SEALED = {
     ...SERVE_FILES,
     ...EPOLL_RUNNING,
   ],
-  keys: [...RUNNING, ...EVENT_LOOP, ...CHANNELS],
+  keys: [...RUNNING, ...EVENT_LOOP, ...CHANNELS, ...NO_FILES],
   journal: [...RUNNING, ...EVENT_LOOP, ...CHANNELS, ...WRITE_FILES],
   outbound: [
     ...RUNNING,

@@ -15,14 +15,26 @@ import {
 import { stat } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { rolldown } from 'rolldown';
+import { splitConfiguration } from '../../src/ipc/configuration-parts.ts';
 import { COMPARTMENTS } from '../../src/master/compartments.ts';
 import { type Machine, probeMachine } from '../../src/master/machine.ts';
 import { type Planned, planRoom, type RoomRequest, STRONGEST, type Wishes } from '../../src/master/plan.ts';
 import { Room, type RoomMaking, type RoomOwner } from '../../src/master/room.ts';
+import type { RoomSource } from '../../src/master/supervisor.ts';
 
 const ROOT = join(import.meta.dirname, '../..');
 
-export const LAUNCHER = [join(ROOT, 'src/master/launcher-main.ts')];
+/**
+ * Rooms run JavaScript, as in production: type stripping is WebAssembly, which V8 goes on compiling in the background
+ * when memory to execute can't be had any more.
+ */
+const ROOMS = join(ROOT, `node_modules/.rooms-${process.pid}`);
+const ROOM_FILES = ['edge-room', 'plain-room', 'probe-room', 'keys-room', 'chatterbox'] as const;
+export type RoomFile = (typeof ROOM_FILES)[number];
+await buildRooms();
+
+export const LAUNCHER = [roomFile('launcher')];
 export const MACHINE: Machine = probeMachine();
 
 /** Nothing at all, so that one measure can be tried for itself. */
@@ -46,7 +58,25 @@ process.once('exit', () => {
   for (const folder of folders) rmSync(folder, { recursive: true, force: true });
 });
 
-export type RoomFile = 'edge-room' | 'plain-room' | 'probe-room' | 'keys-room';
+async function buildRooms(): Promise<void> {
+  process.once('exit', () => rmSync(ROOMS, { recursive: true, force: true }));
+  const build = await rolldown({
+    cwd: ROOT,
+    input: {
+      launcher: 'src/master/launcher-main.ts',
+      ...Object.fromEntries(ROOM_FILES.map((name) => [name, `tests/master/rooms/${name}.ts`])),
+    },
+    platform: 'node',
+    external: [/^node:/, 'koffi', 'smol-toml'],
+  });
+  await build.write({ dir: ROOMS, format: 'esm', entryFileNames: '[name].js' });
+  await build.close();
+}
+
+/** The compiled file of a room. */
+export function roomFile(name: RoomFile | 'launcher'): string {
+  return join(ROOMS, `${name}.js`);
+}
 
 /** A plan for one of the files in rooms/. */
 export function planFor(
@@ -56,11 +86,17 @@ export function planFor(
   wishes: Wishes = STRONGEST,
   more: Partial<RoomRequest> = {},
 ): Planned {
-  const program = ['src', 'tests', 'node_modules', 'package.json'].map((path) => join(ROOT, path));
+  const program = [
+    'node_modules/koffi',
+    'node_modules/@koromix',
+    'node_modules/smol-toml',
+    'package.json',
+  ].map((path) => join(ROOT, path));
+  program.push(ROOMS);
   const request: RoomRequest = {
     instance: 0,
     io: 'io_uring',
-    main: join(ROOT, `tests/master/rooms/${file}.ts`),
+    main: roomFile(file),
     arguments: parameters,
     files: [],
     connectPorts: [],
@@ -81,11 +117,16 @@ export interface Ended {
   readonly output: string;
 }
 
-/** A pipe for the output of rooms, which may write no files: a descriptor for both ends. */
+/** The ends for reading of pipes, by those for writing: Node.js makes those that it inherits block. */
+const readingEnds = new Map<number, number>();
+
+/** A pipe for the output of rooms, which may write no files: the descriptor that they are given. */
 export function openPipe(): number {
   const path = join(openFolder(), 'output');
   execFileSync('mkfifo', [path]);
-  return openSync(path, constants.O_RDWR | constants.O_NONBLOCK);
+  const writing = openSync(path, constants.O_RDWR);
+  readingEnds.set(writing, openSync(path, constants.O_RDONLY | constants.O_NONBLOCK));
+  return writing;
 }
 
 /** What has been written to it since the last call. */
@@ -93,7 +134,7 @@ export function drainPipe(pipe: number): string {
   const buffer = Buffer.alloc(65536);
   let text = '';
   try {
-    for (;;) text += buffer.toString('utf8', 0, readSync(pipe, buffer));
+    for (;;) text += buffer.toString('utf8', 0, readSync(readingEnds.get(pipe) ?? -1, buffer));
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code !== 'EAGAIN') throw error;
     return text;
@@ -131,4 +172,25 @@ export function statusOf(pid: number, task = pid): Record<string, string> {
   return Object.fromEntries(
     lines.map((line) => [line.split(':')[0], line.split(':').slice(1).join(':').trim()]),
   );
+}
+
+/** A place for a plain room; `says` is its configuration. */
+export function plainSource(
+  role: keyof typeof COMPARTMENTS,
+  name: string,
+  says: () => string,
+  wishes: Wishes = STRONGEST,
+): RoomSource {
+  const { plan } = planFor(role, 'plain-room', [], wishes);
+  return {
+    role,
+    name,
+    prepare: () => ({
+      plan,
+      descriptors: [],
+      onStarted: (channel) => {
+        for (const part of splitConfiguration(1, Buffer.from(says())) ?? []) channel.send(part);
+      },
+    }),
+  };
 }
