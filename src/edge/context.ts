@@ -6,7 +6,6 @@ import type { Exchange } from './exchange.ts';
 import type { ForwardedParts } from './forwarded.ts';
 import type { Generation } from './generation.ts';
 import type { VerdictTable } from './health-verdicts.ts';
-import type { Http1Connection } from './http1-connection.ts';
 import type { ClientEngine, ServerEngine } from './http1-engine.ts';
 import type { EdgeMetrics } from './metrics.ts';
 import type { ProxyResponder } from './proxy-responder.ts';
@@ -20,6 +19,14 @@ export interface EdgeLimits {
   readonly keepAliveTimeoutMs: number;
   readonly writeTimeoutMs: number;
   readonly minRateBytesPerSec: number;
+}
+
+/** A client's connection, whatever it speaks, as the worker sees it. */
+export interface ClientConnection {
+  /** The edge stops: closes now when idle, else after what is in progress. */
+  shutdown(): void;
+  /** The edge's patience is over. */
+  abort(): void;
 }
 
 export interface EdgeContext {
@@ -56,7 +63,7 @@ export interface EdgeContext {
 
   /** Logs and counts a finished exchange. */
   onExchangeEnd(exchange: Exchange): void;
-  onConnectionClosed(connection: Http1Connection): void;
+  onConnectionClosed(connection: ClientConnection): void;
   /** Something an operator should know about a backend. */
   warn(message: string): void;
   /** A backend's health has changed. `because`: one word. */

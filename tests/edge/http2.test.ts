@@ -1,0 +1,363 @@
+/** HTTP/2 to clients on the simulated network: the exchange model carries it as it carries HTTP/1.1. */
+
+import assert from 'node:assert/strict';
+import { createHash } from 'node:crypto';
+import { describe, it } from 'node:test';
+import { ClientAddress } from '../../src/edge/client-address.ts';
+import { Http2Connection } from '../../src/edge/http2-connection.ts';
+import { Http2Shared } from '../../src/edge/http2-shared.ts';
+import { M_CONNECT, M_GET, M_HEAD, M_POST, M_TRACE, SCHEME_HTTP } from '../../src/http/message.ts';
+import { DEFAULT_SETTINGS, type Http2Settings } from '../../src/http2/settings.ts';
+import type { Handle, ListenerHandler } from '../../src/io/reactor.ts';
+import type { SocketAddress } from '../../src/sys/sockaddr.ts';
+import { End, type EndOptions, type Fields, type TestStream } from '../http2/end.ts';
+import { describeFrame, framesOf } from '../http2/raw-frames.ts';
+import { dechunked, EdgeWorld, type EdgeWorldOptions, type Origin, ok, type Peer } from './edge-world.ts';
+
+const H2: SocketAddress = { family: 'ipv4', address: '10.0.0.1', port: 81 };
+
+/** A world whose edge speaks HTTP/2 with prior knowledge on one more port. */
+class Http2World implements ListenerHandler {
+  readonly world: EdgeWorld;
+  readonly shared: Http2Shared;
+  readonly origin: Origin;
+  readonly connections: Http2Connection[] = [];
+  private readonly listener: Handle;
+
+  constructor(options: EdgeWorldOptions = {}, settings: Partial<Http2Settings> = {}) {
+    this.world = new EdgeWorld(options);
+    const { edge } = this.world;
+    this.shared = new Http2Shared(edge.pool, { ...DEFAULT_SETTINGS, ...settings });
+    this.listener = edge.listen(H2, { backlog: 100, reusePort: false }, this);
+    this.origin = this.world.origin();
+  }
+
+  onAccept(_listener: Handle, handle: Handle): void {
+    const { edge, worker } = this.world;
+    const client = ClientAddress.of(edge.peerAddress(handle));
+    const connection = new Http2Connection(worker, edge, handle, client, SCHEME_HTTP, null, this.shared);
+    edge.adopt(handle, connection);
+    this.connections.push(connection);
+    connection.start();
+  }
+
+  onAcceptError(): void {}
+
+  client(options: EndOptions = {}): Http2Client {
+    const client = new Http2Client(this.world.client('', H2), this.world, options);
+    client.settle();
+    return client;
+  }
+
+  end(): void {
+    this.world.edge.close(this.listener, false);
+    for (const connection of this.connections) connection.shutdown();
+    this.world.pass(5000);
+    this.shared.release();
+    this.world.end();
+  }
+}
+
+class Http2Client {
+  readonly end: End;
+  readonly peer: Peer;
+  private readonly world: EdgeWorld;
+
+  constructor(peer: Peer, world: EdgeWorld, options: EndOptions) {
+    this.end = new End(false, options);
+    this.peer = peer;
+    this.world = world;
+    peer.onText = () => {
+      this.end.receive(Buffer.from(peer.take(), 'latin1'));
+      this.flush();
+    };
+    this.flush();
+  }
+
+  flush(): void {
+    const output = this.end.flush();
+    if (output.length > 0) this.peer.send(output.toString('latin1'));
+  }
+
+  settle(): void {
+    this.flush();
+    this.world.settle();
+  }
+
+  request(
+    methodId: number,
+    method: string,
+    path: string,
+    fields: Fields = [],
+    content: Buffer | null = null,
+    protocol = '',
+  ): TestStream {
+    const stream = this.end.request(
+      methodId,
+      method,
+      path,
+      fields,
+      content === null && protocol === '',
+      protocol,
+    );
+    assert.ok(stream !== null);
+    if (content !== null) this.end.finish(stream, content);
+    this.settle();
+    return stream;
+  }
+}
+
+const text = (stream: TestStream): string => Buffer.concat(stream.content).toString('latin1');
+const value = (stream: TestStream, name: string): string | undefined => new Map(stream.fields).get(name);
+
+// The engine's client asks for example.com:8443, which the standard route serves.
+describe('a request over HTTP/2', () => {
+  it('reaches a backend of HTTP/1.1, and its response comes back', () => {
+    const h2 = new Http2World();
+    h2.origin.answers(ok('hello', 'X-Origin: yes', 'Connection: keep-alive', 'Keep-Alive: timeout=5'));
+    const heads: string[] = [];
+    const answers = h2.origin.onText;
+    h2.origin.onText = (peer) => {
+      heads.push(peer.text);
+      answers?.(peer);
+    };
+    const stream = h2.client().request(M_GET, 'GET', '/a?b=c', [
+      ['cookie', 'a=1'],
+      ['x-test', 'y'],
+      ['cookie', 'b=2'],
+    ]);
+    assert.deepEqual(
+      [stream.status, text(stream), stream.closed, stream.resetCode],
+      [200, 'hello', true, -1],
+    );
+    assert.equal(value(stream, 'x-origin'), 'yes');
+    assert.equal(value(stream, 'content-length'), '5');
+    assert.equal(value(stream, 'connection'), undefined);
+    assert.match(heads[0], /^GET \/a\?b=c HTTP\/1\.1\r\nHost: [^\r]+\r\n/);
+    assert.match(heads[0], /\r\ncookie: a=1; b=2\r\n/i);
+    assert.match(heads[0], /\r\nx-test: y\r\n/);
+    assert.match(heads[0], /\r\nX-Forwarded-For: 10\.0\.0\.3\r\n/);
+    assert.doesNotMatch(heads[0], /:method|:path|transfer-encoding/i);
+    h2.end();
+  });
+
+  it('may be one of many at once', () => {
+    const h2 = new Http2World();
+    h2.origin.answers(ok('many'));
+    const client = h2.client();
+    const streams = Array.from({ length: 90 }, () => client.end.request(M_GET, 'GET', '/', [], true));
+    client.settle();
+    h2.world.pass(1000);
+    assert.ok(streams.every((stream) => stream !== null && stream.status === 200 && text(stream) === 'many'));
+    assert.equal(h2.connections[0].engine.streams.count, 0);
+    h2.end();
+  });
+
+  it('streams its content, declared or not', () => {
+    const h2 = new Http2World();
+    const client = h2.client();
+    const declared = client.request(M_POST, 'POST', '/', [['content-length', '8']], Buffer.from('question'));
+    assert.match(h2.origin.last.text, /\r\ncontent-length: 8\r\n[\s\S]*\r\n\r\nquestion$/);
+    h2.origin.last.send(ok(''));
+    h2.world.settle();
+    assert.deepEqual([declared.status, declared.closed], [200, true]);
+    h2.origin.last.take();
+    const streamed = client.request(M_POST, 'POST', '/', [], Buffer.alloc(200_000, 'x'));
+    h2.world.pass(1000);
+    client.settle();
+    assert.match(h2.origin.last.text, /\r\nTransfer-Encoding: chunked\r\n/);
+    const chunked = h2.origin.last.text.slice(h2.origin.last.text.indexOf('\r\n\r\n') + 4);
+    assert.equal(dechunked(chunked).length, 200_000);
+    h2.origin.last.send(ok('done'));
+    h2.world.settle();
+    assert.deepEqual([streamed.status, text(streamed)], [200, 'done']);
+    h2.end();
+  });
+
+  it('gets chunked content as frames, and trailers', () => {
+    const h2 = new Http2World();
+    const stream = h2.client().request(M_GET, 'GET', '/');
+    h2.origin.last.send(
+      'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: x-sum\r\n\r\n3\r\nabc\r\n',
+    );
+    h2.world.settle();
+    assert.deepEqual([stream.status, text(stream), stream.ended], [200, 'abc', false]);
+    h2.origin.last.send('2\r\nde\r\n0\r\nx-sum: 5\r\n\r\n');
+    h2.world.settle();
+    assert.deepEqual([text(stream), stream.trailers, stream.closed], ['abcde', [['x-sum', '5']], true]);
+    assert.equal(value(stream, 'transfer-encoding'), undefined);
+    h2.end();
+  });
+
+  it('gets megabytes through its windows, with backpressure', () => {
+    const h2 = new Http2World();
+    const client = h2.client();
+    const body = Array.from({ length: 400_000 }, (_, index) => String.fromCharCode(33 + (index % 90))).join(
+      '',
+    );
+    const stream = client.request(M_GET, 'GET', '/');
+    h2.origin.last.send(ok(body));
+    h2.world.pass(3000);
+    assert.equal(text(stream), body);
+    assert.equal(stream.closed, true);
+    h2.end();
+  });
+
+  it('knows HEAD, interim responses, and answers of the edge itself', () => {
+    const h2 = new Http2World();
+    const client = h2.client();
+    const head = client.request(M_HEAD, 'HEAD', '/');
+    h2.origin.last.send(
+      'HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n',
+    );
+    h2.world.settle();
+    assert.deepEqual([head.interim, head.status, head.contentLength, head.closed], [[103], 200, 10, true]);
+    const trace = client.request(M_TRACE, 'TRACE', '/');
+    assert.equal(trace.status, 405);
+    const long = client.request(M_GET, 'GET', '/', [['x', 'y'.repeat(17_000)]]);
+    assert.equal(long.status, 431);
+    assert.deepEqual([trace.closed, long.closed], [true, true]);
+    h2.end();
+  });
+
+  it('that is malformed is reset, and leaves nothing behind', () => {
+    const h2 = new Http2World();
+    const client = h2.client();
+    const stream = client.end.request(M_GET, 'GET', 'no-slash', [], true);
+    client.settle();
+    assert.deepEqual([stream?.resetCode, stream?.resetByPeer], [1, true]);
+    h2.origin.answers(ok('next'));
+    assert.equal(text(client.request(M_GET, 'GET', '/')), 'next');
+    h2.end();
+  });
+
+  it('ends where its client cancels it, and its connection goes on', () => {
+    const h2 = new Http2World();
+    const client = h2.client();
+    const stream = client.request(M_GET, 'GET', '/');
+    const origin = h2.origin.last;
+    client.end.engine.reset(stream, 8);
+    client.settle();
+    assert.notEqual(origin.end, null);
+    const next = client.request(M_GET, 'GET', '/');
+    h2.origin.last.send(ok('next'));
+    h2.world.settle();
+    assert.equal(text(next), 'next');
+    h2.end();
+  });
+
+  it('is cut, alone, where its response is cut short', () => {
+    const h2 = new Http2World();
+    const client = h2.client();
+    const stream = client.request(M_GET, 'GET', '/');
+    h2.origin.last.send('HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nabc');
+    h2.world.settle();
+    h2.origin.last.close();
+    h2.world.settle();
+    assert.deepEqual([stream.status, stream.resetByPeer, stream.ended], [200, true, false]);
+    assert.equal(client.end.engine.isDead, false);
+    h2.end();
+  });
+
+  it('becomes a WebSocket by extended CONNECT', () => {
+    const h2 = new Http2World();
+    const client = h2.client();
+    const stream = client.request(
+      M_CONNECT,
+      'CONNECT',
+      '/chat',
+      [['sec-websocket-version', '13']],
+      null,
+      'websocket',
+    );
+    stream.isTunnel = true;
+    const asked = h2.origin.last.take();
+    assert.match(asked, /^GET \/chat HTTP\/1\.1\r\n/);
+    assert.match(asked, /\r\nupgrade: websocket\r\n/i);
+    const key = /Sec-WebSocket-Key: ([^\r]+)/.exec(asked)?.[1] ?? '';
+    h2.origin.last.send(
+      `HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: ${acceptOf(key)}\r\n\r\n`,
+    );
+    h2.world.settle();
+    assert.equal(stream.status, 200);
+    assert.deepEqual(
+      [value(stream, 'upgrade'), value(stream, 'sec-websocket-accept')],
+      [undefined, undefined],
+    );
+    stream.queue = Buffer.from('ping');
+    client.end.engine.offer(stream, 4);
+    client.settle();
+    assert.equal(h2.origin.last.take(), 'ping');
+    h2.origin.last.send('pong');
+    h2.world.settle();
+    assert.equal(text(stream), 'pong');
+    h2.origin.last.finish();
+    h2.world.settle();
+    assert.equal(stream.ended, true);
+    client.end.engine.end(stream);
+    client.settle();
+    assert.equal(stream.closed, true);
+    h2.end();
+  });
+});
+
+describe("a client's HTTP/2 connection", () => {
+  it('is closed in two steps when the edge stops', () => {
+    const h2 = new Http2World();
+    const client = h2.client();
+    const stream = client.request(M_GET, 'GET', '/');
+    h2.connections[0].shutdown();
+    h2.world.settle();
+    assert.deepEqual(client.end.goaway, [1, 0]);
+    h2.origin.last.send(ok('last'));
+    h2.world.settle();
+    assert.equal(text(stream), 'last');
+    assert.equal(client.peer.end, 0);
+    h2.end();
+  });
+
+  it('is closed when it is idle for too long', () => {
+    const h2 = new Http2World();
+    const client = h2.client();
+    h2.origin.answers(ok('x'));
+    client.request(M_GET, 'GET', '/');
+    h2.world.pass(200_000);
+    assert.equal(client.peer.end, 0);
+    assert.deepEqual(client.end.goaway, [1, 0]);
+    h2.end();
+  });
+
+  it('ends with GOAWAY where its client breaks the rules', () => {
+    const h2 = new Http2World();
+    const peer = h2.world.client('PRI * HTTP/2.0\r\n\r\nXX\r\n\r\n', H2);
+    const frames = framesOf(Buffer.from(peer.text, 'latin1')).map(describeFrame);
+    assert.deepEqual(frames, ['SETTINGS', 'GOAWAY 0 code 1']);
+    h2.world.pass(3000);
+    assert.equal(peer.end, 0);
+    h2.end();
+  });
+
+  it('loses the stream that its client never opens a window for', () => {
+    const h2 = new Http2World({}, {});
+    const client = h2.client({ settings: { initialWindowSize: 10 }, consumes: false });
+    const stream = client.request(M_GET, 'GET', '/');
+    h2.origin.last.send(ok('x'.repeat(1000)));
+    h2.world.pass(200_000);
+    assert.deepEqual([stream.receivedBytes, stream.resetByPeer], [10, true]);
+    h2.end();
+  });
+
+  it('loses the stream whose content never comes', () => {
+    const h2 = new Http2World();
+    const client = h2.client();
+    const stream = client.end.request(M_POST, 'POST', '/', [], false);
+    client.settle();
+    h2.world.pass(100_000);
+    assert.equal(stream?.status, 408);
+    h2.end();
+  });
+});
+
+function acceptOf(key: string): string {
+  return createHash('sha1').update(`${key}258EAFA5-E914-47DA-95CA-C5AB0DC85B11`).digest('base64');
+}
