@@ -333,7 +333,11 @@ export function rightOutcomes(plan: RequestPlan, mood: Mood, stops: boolean): Re
   else addPlanned(right, behaviour);
   if (mood !== 'friendly') {
     // An origin may have dropped the pooled connection just before; not everything may be tried again.
-    if (plan.malformed === '' || MALFORMED_CONTENTS.some((name) => name === plan.malformed)) right.add(502);
+    if (plan.malformed === '' || MALFORMED_CONTENTS.some((name) => name === plan.malformed)) {
+      right.add(502);
+      // So many have failed that no server of the pool is left for a while.
+      right.add(503);
+    }
   }
   // Nobody waits for the rest of a request that is answered already.
   if (early) right.add('cut');

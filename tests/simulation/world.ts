@@ -26,10 +26,14 @@ const EDGE: SocketAddress = { family: 'ipv4', address: '10.0.0.1', port: 80 };
 const CLIENT_ADDRESS = '10.0.0.2';
 const ORIGINS: readonly SocketAddress[] = [
   { family: 'ipv4', address: '10.0.0.3', port: 8001 },
+  { family: 'ipv4', address: '10.0.0.3', port: 8002 },
+  { family: 'ipv4', address: '10.0.0.3', port: 8003 },
   { family: 'unix', path: '/run/origin.sock' },
 ];
+/** How the servers of the pool are chosen: each world has one. */
+const ALGORITHMS = ['round_robin', 'least_conn', 'ip_hash'];
 
-function configText(connectionsMax: number): string {
+function configText(connectionsMax: number, algorithm: string): string {
   return `
 [security]
 max_concurrent_connections = ${connectionsMax}
@@ -43,7 +47,8 @@ write_timeout_secs = 20
 level = "off"
 
 [upstreams.pool]
-servers = ["http://10.0.0.3:8001/base/"]
+algorithm = "${algorithm}"
+servers = ["http://10.0.0.3:8001/base/", { url = "http://10.0.0.3:8002/base/", weight = 3 }, "http://10.0.0.3:8003/base/"]
 
 [path_routes."edge.test"."/pool"]
 type = "Proxy"
@@ -172,7 +177,10 @@ class World {
 
   live(): void {
     const { network, random, clients, verdict } = this;
-    const { config, resolved } = configuration(random.chance(0.2) ? 1 + random.below(4) : 0);
+    const { config, resolved } = configuration(
+      random.chance(0.2) ? 1 + random.below(4) : 0,
+      ALGORITHMS[random.below(ALGORITHMS.length)],
+    );
     const worker = new EdgeWorker(this.edge, new Log(config.logging));
     worker.configure(config, resolved, this.secure);
     const bound = worker.listen(EDGE);
@@ -243,11 +251,16 @@ class World {
   }
 }
 
-function configuration(connectionsMax: number): {
+function configuration(
+  connectionsMax: number,
+  algorithm: string,
+): {
   config: Config;
   resolved: Map<string, readonly SocketAddress[]>;
 } {
-  const { config, problems } = loadConfig(configText(connectionsMax), 'simulation', { files: NAMED_PATHS });
+  const { config, problems } = loadConfig(configText(connectionsMax, algorithm), 'simulation', {
+    files: NAMED_PATHS,
+  });
   if (config === null) throw new Error(problems.map((problem) => formatProblem(problem, '')).join('\n'));
   const resolved = new Map<string, readonly SocketAddress[]>();
   for (const { servers } of config.upstreams) {
