@@ -52,7 +52,8 @@ const TICK_MS = 1000;
 const LINGER_MS = 2000;
 /** What was sent before a reset needs a moment to arrive: the reset overtakes it otherwise. */
 const RESET_DELAY_MS = 100;
-const LINGER_BYTES_MAX = 1 << 20;
+/** What a client still sends behind our end is read up to this much within LINGER_MS, so that no reset overtakes the response. */
+const LINGER_BYTES_MAX = 1 << 24;
 /** Content that nobody wants is read up to this much, so that the connection can be used again. */
 const DRAIN_BYTES_MAX = 65536;
 /** Content still to come from which on it is received in large pieces on request. */

@@ -87,14 +87,14 @@ function slowSenders(io: IoBackend): void {
       await client.send('GET /half HTTP/1.1\r\nHo');
       const { ms, said } = await untilClosed(client, 5000);
       assert.match(said, /^HTTP\/1\.1 408 /);
-      assert.ok(ms > 800 && ms < 3500, `after ${ms} ms`);
+      assert.ok(ms > 400 && ms < 3500, `after ${ms} ms`);
     });
 
     test('a connection that says nothing at all is closed', async () => {
       const client = await RawClient.connect(edge.port);
       const { ms, said } = await untilClosed(client, 6000);
       assert.ok(said === '' || said.startsWith('HTTP/1.1 408 '), said);
-      assert.ok(ms > 800 && ms < 4000, `after ${ms} ms`);
+      assert.ok(ms > 400 && ms < 4000, `after ${ms} ms`);
     });
 
     test('an idle kept-alive connection is closed without a word', async () => {
@@ -103,7 +103,7 @@ function slowSenders(io: IoBackend): void {
       const { ms, said } = await untilClosed(client, 6000);
       assert.equal(said, '');
       assert.equal(client.ending, 'end');
-      assert.ok(ms > 800 && ms < 4000, `after ${ms} ms`);
+      assert.ok(ms > 400 && ms < 4000, `after ${ms} ms`);
     });
 
     for (const [name, field, content] of [
