@@ -475,7 +475,7 @@ export class Exchange implements ResponseTarget, VariableSource {
   startTunnel(): void {
     this.tunnel = true;
     this.tunnelMs = this.reactor.nowMs;
-    this.context.metrics?.tunnelStarted();
+    if (this.hostNumber >= 0) this.context.metrics?.tunnelStarted();
     this.hasContent = true;
     // A tunnel lives long, and nobody needs the head any more: as many of them as there is memory for bytes.
     this.keepForLog();

@@ -5,13 +5,15 @@
  * Counting is a few additions for each request (src/metrics/area.ts); nothing here is done for a request beside that.
  */
 
+import { Timer, type TimerHandler } from '../base/timer-wheel.ts';
 import { LARGE, MEDIUM, SMALL } from '../io/buffer-pool.ts';
 import type { Reactor } from '../io/reactor.ts';
 import type { Log } from '../log/log.ts';
-import { type AreaViews, MetricsArea } from '../metrics/area.ts';
+import { AreaViews, MetricsArea } from '../metrics/area.ts';
 import { Exposition } from '../metrics/exposition.ts';
 import { type Facts, writePage } from '../metrics/families.ts';
 import {
+  AREA_BYTES,
   C_ACCEPT_ERRORS,
   C_ACCEPT_PAUSES,
   C_BUFFER_STARVATIONS,
@@ -85,11 +87,24 @@ export interface CertificateExpiry {
   readonly expirySeconds: number;
 }
 
-export class EdgeMetrics {
+/** Memory of all workers' areas, one behind the other, AREA_BYTES each, all zeros before the first of them starts. */
+export interface SharedMetrics {
+  readonly memory: ArrayBufferLike;
+  readonly workers: number;
+  /** Which one is this worker's. */
+  readonly own: number;
+}
+
+/** How often what is only looked up is put where other workers' pages find it. */
+const PUBLISH_MS = 1000;
+
+export class EdgeMetrics implements TimerHandler {
   private readonly source: MetricsSource;
   private readonly area: MetricsArea;
   /** Of all workers, this one's included. */
   private readonly areas: readonly AreaViews[];
+  /** Runs where there are other workers. */
+  private readonly timer: Timer;
   /** What a worker before this one had counted in the same area. */
   private readonly inherited: Float64Array;
   private readonly fdsMax: number;
@@ -99,15 +114,19 @@ export class EdgeMetrics {
   private reloadedSeconds: number;
   private reloadSucceeded: boolean;
 
-  /** `shared` are the areas of the other workers. */
-  constructor(
-    source: MetricsSource,
-    area: MetricsArea = MetricsArea.alone(),
-    shared: readonly AreaViews[] = [],
-  ) {
+  constructor(source: MetricsSource, shared: SharedMetrics | null) {
+    const area =
+      shared === null ? MetricsArea.alone() : new MetricsArea(shared.memory, shared.own * AREA_BYTES);
     this.source = source;
     this.area = area;
-    this.areas = [area.views, ...shared];
+    this.areas =
+      shared === null
+        ? [area.views]
+        : Array.from(
+            { length: shared.workers },
+            (_, each) => new AreaViews(shared.memory, each * AREA_BYTES),
+          );
+    this.timer = new Timer(this, 0);
     this.inherited = area.views.cells.slice(0, SCALARS);
     this.fdsMax = descriptorsMax();
     this.startSeconds = processStartSeconds();
@@ -116,6 +135,24 @@ export class EdgeMetrics {
     this.reloadedSeconds = this.wallSeconds();
     this.reloadSucceeded = true;
     area.set(G_WORKERS, 1);
+    if (this.areas.length > 1) this.armTimer();
+  }
+
+  /** Others' pages are to see what this worker doesn't count as it happens. */
+  onTimer(): void {
+    this.publish();
+    this.armTimer();
+  }
+
+  private armTimer(): void {
+    const { timers, nowMs } = this.source.reactor;
+    timers.arm(this.timer, nowMs + PUBLISH_MS);
+  }
+
+  /** The worker ends. */
+  stop(): void {
+    this.source.reactor.timers.disarm(this.timer);
+    this.area.clearGauges();
   }
 
   // ---- A configuration comes into force -------------------------------------------------------------------
@@ -166,7 +203,8 @@ export class EdgeMetrics {
     area.observeDuration(host, method, endMs - exchange.startMs);
     if (tunnel) {
       area.observeSizes(0, 0);
-      area.add(G_TUNNELS, -1);
+      // One that began before anything was counted was not counted as open.
+      if (hostNumber >= 0) area.add(G_TUNNELS, -1);
       area.add(C_TUNNEL_RECEIVED, exchange.requestBytes);
       area.add(C_TUNNEL_SENT, exchange.responseBytes);
     } else {

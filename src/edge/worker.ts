@@ -29,7 +29,7 @@ import { ConstantBytes } from './header-rules.ts';
 import { VerdictTable } from './health-verdicts.ts';
 import { Http1Connection } from './http1-connection.ts';
 import { ClientEngine, ServerEngine } from './http1-engine.ts';
-import { EdgeMetrics, type MetricsSource } from './metrics.ts';
+import { EdgeMetrics, type MetricsSource, type SharedMetrics } from './metrics.ts';
 import { ProxyResponder } from './proxy-responder.ts';
 import { ENTRIES_DEFAULT, RateLimiter } from './rate-limit.ts';
 import type { RouteAction } from './route.ts';
@@ -74,6 +74,8 @@ export class EdgeWorker
   readonly counters: EdgeCounters;
   /** From when a configuration first asks for the metrics page. */
   metrics: EdgeMetrics | null;
+  /** Where other workers count too; set before the first configuration. */
+  sharedMetrics: SharedMetrics | null;
   isDraining: boolean;
   readonly forwardedParts: ForwardedParts;
   private generation: Generation | null;
@@ -113,6 +115,7 @@ export class EdgeWorker
     this.verdicts = verdicts;
     this.counters = { connections: 0, exchanges: 0, acceptPauses: 0 };
     this.metrics = null;
+    this.sharedMetrics = null;
     this.isDraining = false;
     this.generation = null;
     this.listeners = [];
@@ -163,7 +166,7 @@ export class EdgeWorker
     const next = new Generation(this, config, resolved, this, this.rateLimiter, backendTls);
     if (sessions !== null && this.tls === null) this.tls = new TlsAcceptor(this, sessions);
     else if (sessions !== null) this.tls?.replace(sessions);
-    if (config.prometheus.enabled) this.metrics ??= new EdgeMetrics(this);
+    if (config.prometheus.enabled) this.metrics ??= new EdgeMetrics(this, this.sharedMetrics);
     this.metrics?.nameHosts(next.router.tables);
     const before = this.generation;
     this.generation = next;
@@ -388,6 +391,7 @@ export class EdgeWorker
     this.generation = null;
     this.tls?.close();
     this.tls = null;
+    this.metrics?.stop();
     this.constants.release();
     stopped();
   }

@@ -136,6 +136,11 @@ export class MetricsArea {
     }
     this.hosts = new Map(this.views.hostNames().map((name, index) => [name, index]));
     this.servers = new Map(this.views.serverNames().map((name, index) => [name, index]));
+    this.clearGauges();
+  }
+
+  /** Nothing is at the moment: the owner begins, or ends. */
+  clearGauges(): void {
     this.cells.fill(0, G_FIRST, SCALARS);
     this.cells.fill(0, ACTIVE_CELL, ACTIVE_CELL + HOSTS_MAX);
     this.clearConnections();

@@ -8,6 +8,7 @@ import { loadConfig } from '../../src/config/load.ts';
 import type { Config } from '../../src/config/model.ts';
 import { formatProblem } from '../../src/config/problem.ts';
 import { HealthProber, healthTargets } from '../../src/edge/health-prober.ts';
+import type { SharedMetrics } from '../../src/edge/metrics.ts';
 import { EdgeWorker } from '../../src/edge/worker.ts';
 import {
   arenaBytes,
@@ -52,6 +53,8 @@ export interface EdgeWorldOptions {
   readonly edgePool?: (shape: PoolShape) => BufferPool;
   readonly descriptorsMax?: number;
   readonly seed?: number;
+  /** Memory that several workers count in. */
+  readonly metrics?: SharedMetrics;
 }
 
 /** One end of a connection to the edge, played by hand. */
@@ -230,6 +233,7 @@ export class EdgeWorld {
     this.inside = actor('origins', ORIGIN, 'fd00::2');
     const config = configOf(options);
     this.worker = new EdgeWorker(this.edge, new Log(config.logging));
+    this.worker.sharedMetrics = options.metrics ?? null;
     this.health = [];
     this.prober = new HealthProber(this.edge, this.worker.verdicts, {
       onVerdict: (label, _upstream, healthy, because) =>

@@ -1,7 +1,9 @@
 /** The metrics page in a simulated world: what is counted when nothing goes well, and who may read how much of it. */
 
 import assert from 'node:assert/strict';
+import { createHash } from 'node:crypto';
 import { describe, it } from 'node:test';
+import { AREA_BYTES } from '../../src/metrics/layout.ts';
 import { MetricsPage } from '../fixtures/metrics.ts';
 import {
   bodyOf,
@@ -20,6 +22,9 @@ const REQUESTS = 'zerocopy_proxy_http_requests_total';
 const ACTIVE = 'zerocopy_proxy_http_active_connections';
 const HEALTH = 'zerocopy_proxy_http_upstream_health';
 const PAGE = get('/__metrics');
+const KEY = 'dGhlIHNhbXBsZSBub25jZQ==';
+const ACCEPT = createHash('sha1').update(`${KEY}258EAFA5-E914-47DA-95CA-C5AB0DC85B11`).digest('base64');
+const SWITCHING = `HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Accept: ${ACCEPT}\r\n\r\n`;
 
 function proxying(lines = '', servers = `"http://${ORIGIN}:8080"`): string {
   return `[prometheus]
@@ -132,6 +137,40 @@ describe('metrics', () => {
     world.end();
   });
 
+  it('are right about a tunnel that was open before anybody asked for them', () => {
+    const config = proxying();
+    const world = new EdgeWorld({ config: config.replace('enabled = true', 'enabled = false') });
+    const origin = world.origin();
+    const handshake = get(
+      '/',
+      'Connection: Upgrade',
+      'Upgrade: websocket',
+      `Sec-WebSocket-Key: ${KEY}`,
+      'Sec-WebSocket-Version: 13',
+    );
+    const early = world.client(handshake);
+    const late = world.client(handshake);
+    const [first, second] = origin.peers;
+    first.send(SWITCHING);
+    world.settle();
+    world.reload({ config });
+    second.send(SWITCHING);
+    world.settle();
+    assert.deepEqual(statuses(early.take() + late.take()), [101, 101]);
+    const third = world.client(handshake);
+    origin.last.send(SWITCHING);
+    world.settle();
+    assert.equal(read(world).value('sallyport_tunnels_open'), 1);
+    for (const client of [early, late, third]) client.close();
+    world.pass(5000);
+    const page = read(world);
+    assert.equal(page.value('sallyport_tunnels_open'), 0);
+    assert.equal(page.value(ACTIVE, 'host="example.com"'), 1, 'the page alone');
+    assert.equal(page.value(REQUESTS, 'method="GET",status="101",host="other"'), 2);
+    assert.equal(page.value(REQUESTS, 'method="GET",status="101",host="example.com"'), 1);
+    world.end();
+  });
+
   it('keep their numbers over reloads that turn the page off and on', () => {
     const config = proxying();
     const world = new EdgeWorld({ config });
@@ -143,6 +182,44 @@ describe('metrics', () => {
     world.reload({ config });
     assert.equal(read(world).value(REQUESTS, 'method="GET",status="200",host="example.com"'), 2);
     world.end();
+  });
+});
+
+describe('metrics of several workers', () => {
+  it('are the same page, whoever is asked for it, and go on when one of them is replaced', () => {
+    const workers = 2;
+    const memory = new SharedArrayBuffer(workers * AREA_BYTES);
+    const [one, two] = [0, 1].map(
+      (own) => new EdgeWorld({ config: proxying(), metrics: { memory, workers, own } }),
+    );
+    for (const world of [one, two]) {
+      world.origin().answers(ok('here'));
+      world.client(get('/'));
+      world.pass(1500);
+    }
+    const key = 'method="GET",status="200",host="example.com"';
+    for (const [asked, others] of [
+      [one, 0],
+      [two, 1],
+    ] as const) {
+      const page = read(asked);
+      assert.equal(page.value(REQUESTS, key), 2 + others, 'both, and the page before');
+      // What one shows of itself the other sees a second later.
+      asked.pass(1500);
+      assert.equal(page.value('sallyport_workers'), 2);
+      assert.equal(page.value('sallyport_connections_open'), 3, 'two that idle, and the one that asks');
+      assert.equal(page.value('sallyport_upstream_connects_total', `server="http://${ORIGIN}:8080"`), 2);
+    }
+    two.end();
+    assert.equal(read(one).value('sallyport_workers'), 1);
+    one.pass(1500);
+    const three = new EdgeWorld({ config: proxying(), metrics: { memory, workers, own: 1 } });
+    const page = read(three);
+    assert.equal(page.value(REQUESTS, key), 5);
+    assert.equal(page.value('sallyport_connections_accepted_total'), 6);
+    assert.equal(page.value('sallyport_connections_open'), 2);
+    one.end();
+    three.end();
   });
 });
 
