@@ -106,14 +106,19 @@ export interface Watch {
  */
 export function watchDescriptor(fd: number, onReadable: () => void, onWritable: () => void): Watch {
   let stopped = false;
-  const onEvents = (events: { readable: boolean; writable: boolean }): void => {
+  // koffi calls with a status and the events, whatever its type declarations say.
+  const onEvents = (status: number, events: { readable: boolean; writable: boolean }): void => {
     if (events.writable && !stopped) onWritable();
-    if (!stopped && (events.readable || !events.writable)) onReadable();
+    if (!stopped && (events.readable || status < 0)) onReadable();
   };
-  const handle = koffi.node.poll(fd, { readable: true }, onEvents);
+  const callback = onEvents as unknown as (events: { readable: boolean; writable: boolean }) => void;
+  const handle = koffi.node.poll(fd, { readable: true }, callback);
   return {
     wantWritable: (writable) => {
-      if (!stopped) handle.start({ readable: true, writable }, onEvents);
+      if (stopped) return;
+      // A handle that runs doesn't take other wishes.
+      handle.stop();
+      handle.start({ readable: true, writable }, callback);
     },
     stop: () => {
       stopped = true;
