@@ -404,11 +404,13 @@ describe('the metrics page', { concurrency: true }, () => {
     await closed.stop();
   });
 
-  test('counts TLS handshakes by their kind and failures by their class, and tells when a certificate ends', async () => {
+  test('counts redirects to HTTPS, handshakes by their kind and failures by their class, and tells when a certificate ends', async () => {
     const authority = testAuthority();
     const certificate = authority.server(['a.test'], { days: 30 });
+    const httpPort = await freePort();
     const config = (port: number): string => `[server]
 listen = "127.0.0.1:${port}"
+http = "127.0.0.1:${httpPort}"
 http2_enabled = false
 [tls]
 cert_path = "${certificate.certPath}"
@@ -420,6 +422,11 @@ type = "Redirect"
 redirect_url = "https://new.test"
 `;
     const edge = await startEdge('', { io: 'epoll', config });
+    for (const host of ['a.test', 'b.test'])
+      assert.equal(
+        (await exchangeOnce(httpPort, `GET /__metrics HTTP/1.1\r\nHost: ${host}\r\n\r\n`)).status,
+        301,
+      );
     const ca = authority.cert;
     let session: Buffer | undefined;
     const get = (): Promise<MetricsPage> => {
@@ -437,6 +444,8 @@ redirect_url = "https://new.test"
     await get();
     assert.equal((await exchangeOnce(edge.port, 'GET / HTTP/1.1\r\nHost: a.test\r\n\r\n')).status, 400);
     const page = await get();
+    assert.equal(page.value(REQUESTS, 'method="GET",status="301",host="a.test"'), 1);
+    assert.equal(page.value(REQUESTS, 'method="GET",status="301",host="other"'), 1);
     const handshakes = 'sallyport_tls_handshakes_total';
     assert.equal(page.value(handshakes, 'kind="full"'), 1);
     assert.equal(page.value(handshakes, 'kind="resumed"'), 1);
