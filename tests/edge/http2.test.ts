@@ -4,11 +4,15 @@ import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
 import { describe, it } from 'node:test';
 import { ClientAddress } from '../../src/edge/client-address.ts';
+import { Http1Connection } from '../../src/edge/http1-connection.ts';
 import { Http2Connection } from '../../src/edge/http2-connection.ts';
 import { Http2Shared } from '../../src/edge/http2-shared.ts';
+import { PlainAcceptor, type PlainConnections } from '../../src/edge/plain-acceptor.ts';
+import type { RouteAction } from '../../src/edge/route.ts';
 import { M_CONNECT, M_GET, M_HEAD, M_POST, M_TRACE, SCHEME_HTTP } from '../../src/http/message.ts';
 import { DEFAULT_SETTINGS, type Http2Settings } from '../../src/http2/settings.ts';
-import type { Handle, ListenerHandler } from '../../src/io/reactor.ts';
+import type { Handle, ListenerHandler, SocketHandler } from '../../src/io/reactor.ts';
+import type { SimReactor } from '../../src/io/sim.ts';
 import type { SocketAddress } from '../../src/sys/sockaddr.ts';
 import { End, type EndOptions, type Fields, type TestStream } from '../http2/end.ts';
 import { describeFrame, framesOf } from '../http2/raw-frames.ts';
@@ -104,6 +108,61 @@ class Http2Client {
     if (content !== null) this.end.finish(stream, content);
     this.settle();
     return stream;
+  }
+}
+
+/** A world whose edge finds out on one more port which protocol a client speaks. */
+class ChoosingWorld implements ListenerHandler, PlainConnections {
+  readonly world: EdgeWorld;
+  readonly reactor: SimReactor;
+  readonly acceptor: PlainAcceptor;
+  readonly shared: Http2Shared;
+  readonly connections: (Http1Connection | Http2Connection)[] = [];
+  gone = 0;
+  private readonly listener: Handle;
+
+  constructor() {
+    this.world = new EdgeWorld();
+    this.reactor = this.world.edge;
+    this.acceptor = new PlainAcceptor(this);
+    this.shared = new Http2Shared(this.reactor.pool, DEFAULT_SETTINGS);
+    this.listener = this.reactor.listen(H2, { backlog: 100, reusePort: false }, this);
+    this.world.origin().answers(ok('chosen'));
+  }
+
+  onAccept(_listener: Handle, handle: Handle): void {
+    this.acceptor.accept(handle, ClientAddress.of(this.reactor.peerAddress(handle)), null, 10_000);
+  }
+
+  onAcceptError(): void {}
+
+  onChosen(
+    handle: Handle,
+    client: ClientAddress,
+    action: RouteAction | null,
+    isHttp2: boolean,
+  ): SocketHandler {
+    const { worker } = this.world;
+    const connection = isHttp2
+      ? new Http2Connection(worker, this.reactor, handle, client, SCHEME_HTTP, action, this.shared)
+      : new Http1Connection(worker, this.reactor, handle, client, SCHEME_HTTP, action);
+    this.reactor.adopt(handle, connection);
+    this.connections.push(connection);
+    connection.start();
+    return connection;
+  }
+
+  onChoiceGone(): void {
+    this.gone++;
+  }
+
+  end(): void {
+    this.reactor.close(this.listener, false);
+    this.acceptor.abort();
+    for (const connection of this.connections) connection.shutdown();
+    this.world.pass(5000);
+    this.shared.release();
+    this.world.end();
   }
 }
 
@@ -355,6 +414,123 @@ describe("a client's HTTP/2 connection", () => {
     h2.world.pass(100_000);
     assert.equal(stream?.status, 408);
     h2.end();
+  });
+});
+
+describe('a file over HTTP/2', () => {
+  const BIG = Buffer.from(Array.from({ length: 300_000 }, (_, at) => (at * 31 + (at >> 8)) & 255));
+  function site(): Http2World {
+    const h2 = new Http2World();
+    const { files } = h2.world.network;
+    files.writeFile('/srv/big.bin', new Uint8Array(BIG), 1_700_000_000_000);
+    files.writeFile('/srv/small.txt', new Uint8Array(Buffer.from('small')), 1_700_000_000_000);
+    files.writeFile('/srv/empty.txt', new Uint8Array(0), 1_700_000_000_000);
+    h2.world.reload({
+      config: '[path_routes."example.com"."/"]\ntype = "File"\npath = "/srv"\nmode = "sendfile"\n',
+    });
+    return h2;
+  }
+
+  it('arrives whole, in parts, not at all where it has not changed, and empty', () => {
+    const h2 = site();
+    const client = h2.client();
+    const big = client.request(M_GET, 'GET', '/big.bin');
+    h2.world.pass(2000);
+    assert.deepEqual([big.status, value(big, 'content-length'), big.closed], [200, '300000', true]);
+    assert.ok(Buffer.concat(big.content).equals(BIG));
+    const part = client.request(M_GET, 'GET', '/big.bin', [['range', 'bytes=100000-199999']]);
+    h2.world.pass(2000);
+    assert.equal(part.status, 206);
+    assert.ok(Buffer.concat(part.content).equals(BIG.subarray(100_000, 200_000)));
+    const same = client.request(M_GET, 'GET', '/big.bin', [['if-none-match', value(big, 'etag') ?? '']]);
+    const head = client.request(M_HEAD, 'HEAD', '/big.bin');
+    const empty = client.request(M_GET, 'GET', '/empty.txt');
+    h2.world.pass(1000);
+    assert.deepEqual([same.status, head.status, empty.status], [304, 200, 200]);
+    assert.ok([same, head, empty].every((stream) => stream.closed && stream.receivedBytes === 0));
+    const parts = client.request(M_GET, 'GET', '/big.bin', [['range', 'bytes=0-9,200000-299999']]);
+    h2.world.pass(2000);
+    assert.equal(parts.status, 206);
+    assert.ok(Buffer.concat(parts.content).includes(BIG.subarray(200_000)));
+    h2.end();
+  });
+
+  it('may be many at once, and be cancelled at any time', () => {
+    for (let cancelAtMs = 0; cancelAtMs < 12; cancelAtMs++) {
+      const h2 = site();
+      const client = h2.client();
+      const streams = Array.from({ length: 6 }, () => client.end.request(M_GET, 'GET', '/big.bin', [], true));
+      client.flush();
+      h2.world.pass(cancelAtMs);
+      for (const stream of streams.slice(0, 3))
+        if (stream !== null && stream.id !== 0) client.end.engine.reset(stream, 8);
+      client.flush();
+      h2.world.pass(5000);
+      for (const stream of streams.slice(3))
+        assert.ok(stream !== null && Buffer.concat(stream.content).equals(BIG));
+      h2.end();
+    }
+  });
+
+  it('that becomes shorter meanwhile is cut, alone', () => {
+    const h2 = site();
+    const client = h2.client({ consumes: false });
+    const stream = client.request(M_GET, 'GET', '/big.bin');
+    h2.world.network.files.truncate('/srv/big.bin', 100_000, 1_700_000_100_000);
+    client.end.engine.consumed(stream, stream.heldBytes);
+    client.settle();
+    h2.world.pass(3000);
+    assert.deepEqual([stream.status, stream.ended, stream.resetByPeer], [200, false, true]);
+    const small = client.request(M_GET, 'GET', '/small.txt');
+    h2.world.pass(100);
+    assert.equal(text(small), 'small');
+    h2.end();
+  });
+});
+
+describe('a plain listener', () => {
+  it('tells clients of both versions apart, however the first bytes are cut', () => {
+    const edge = new ChoosingWorld();
+    for (const first of ['G', 'P', 'PRI', 'PRI * HTTP/2.0\r\n\r\nSM\r\n\r']) {
+      const peer = edge.world.client(first, H2);
+      edge.world.settle();
+      const isHttp2 = first.startsWith('PRI');
+      if (isHttp2) {
+        const end = new End(false);
+        const stream = end.request(M_GET, 'GET', '/', [], true);
+        peer.send(end.flush().toString('latin1').slice(first.length));
+        edge.world.settle();
+        end.receive(Buffer.from(peer.take(), 'latin1'));
+        assert.equal(stream === null ? '' : text(stream), 'chosen');
+      } else {
+        const method = first === 'G' ? 'GET' : 'POST';
+        peer.send(`${method.slice(1)} / HTTP/1.1\r\nHost: example.com\r\n\r\n`);
+        edge.world.settle();
+        assert.match(peer.text, /\r\n\r\nchosen$/);
+      }
+    }
+    assert.deepEqual(
+      edge.connections.map((connection) => connection instanceof Http2Connection),
+      [false, false, true, true],
+    );
+    edge.end();
+  });
+
+  it('closes connections that say nothing, and those that end or stop in the preface', () => {
+    const edge = new ChoosingWorld();
+    const silent = edge.world.client('', H2);
+    const begun = edge.world.client('PRI * HTTP', H2);
+    const ended = edge.world.client('', H2);
+    ended.finish();
+    const cut = edge.world.client('PRI * HTTP/2', H2);
+    cut.finish();
+    edge.world.settle();
+    assert.equal(edge.acceptor.size, 2);
+    edge.world.pass(11_000);
+    assert.deepEqual([silent.end, begun.end, ended.end], [0, 0, 0]);
+    assert.equal(edge.acceptor.size, 0);
+    assert.equal(edge.gone, 3);
+    edge.end();
   });
 });
 
