@@ -305,6 +305,7 @@ export class EdgeWorld {
       origin.close();
     }
     this.prober.stop();
+    const groups = this.worker.upstreamGroups();
     let stopped = false;
     this.worker.shutdown(1000, () => {
       stopped = true;
@@ -312,6 +313,8 @@ export class EdgeWorld {
     this.until(() => stopped, 5000);
     this.pass(5000);
     assert.ok(stopped, 'the edge stops');
+    for (const { server } of groups.flatMap(({ servers }) => servers))
+      assert.equal(server.inFlight, 0, `nothing is under way at ${server.url}`);
     this.network.assertQuiet();
   }
 }

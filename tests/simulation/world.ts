@@ -200,6 +200,9 @@ class World {
     this.library.leaveAlone();
     const closed = network.run(() => worker.openConnections === 0, network.timeMs + AFTERMATH_MS);
     if (!closed) verdict.violation(`${worker.openConnections} connections of the edge never end`);
+    for (const { server } of stops ? [] : worker.upstreamGroups().flatMap(({ servers }) => servers))
+      if (server.inFlight !== 0)
+        verdict.violation(`${server.url} has ${server.inFlight} exchanges under way that nobody waits for`);
     this.shutDown(worker, SHUTDOWN_MS);
     network.run(() => this.stopped, network.timeMs + AFTERMATH_MS);
     if (!this.stopped) verdict.violation('the edge does not stop');
