@@ -3,7 +3,7 @@
  * itself, and signs.
  */
 
-import { closeSync, readFileSync } from 'node:fs';
+import { closeSync, readSync } from 'node:fs';
 import { BlockingLoop } from '../../../src/ipc/blocking-loop.ts';
 import { Channel } from '../../../src/ipc/channel.ts';
 import type { Message } from '../../../src/ipc/message.ts';
@@ -12,6 +12,7 @@ import { REQUEST_BYTES_MAX, ROLE_SERVER } from '../../../src/tls/signature-reque
 import { Signer } from '../../../src/tls/signer.ts';
 
 const CONTROL = 3;
+const KEY_FILE_BYTES_MAX = 65536;
 const signer = new Signer({ perSecond: 1000, burst: 1000 }, () => performance.now());
 const control = new Channel(CONTROL, 'keys', 'master');
 
@@ -20,7 +21,7 @@ function onMessage(message: Message): boolean {
     case 'descriptors': {
       const descriptor = control.takeDescriptor();
       if (message.purpose === 'key') {
-        signer.add(message.index, ROLE_SERVER, readFileSync(descriptor));
+        signer.add(message.index, ROLE_SERVER, readAll(descriptor));
         closeSync(descriptor);
       } else loop.addDoor(descriptor);
       return true;
@@ -37,6 +38,15 @@ function onMessage(message: Message): boolean {
     default:
       return true;
   }
+}
+
+/** readFileSync would ask for the file's size, which a sealed room of this kind may not. */
+function readAll(descriptor: number): Buffer {
+  const bytes = Buffer.alloc(KEY_FILE_BYTES_MAX);
+  let length = 0;
+  for (let read = 1; read > 0 && length < bytes.length; length += read)
+    read = readSync(descriptor, bytes, length, bytes.length - length, null);
+  return bytes.subarray(0, length);
 }
 
 const loop = new BlockingLoop(
