@@ -104,11 +104,12 @@ export class AreaViews {
   }
 
   private names(at: number, count: number): string[] {
+    // Shared memory can't be decoded in place.
+    const copy = this.bytes.slice(at, at + count * NAME_BYTES);
     const decoder = new TextDecoder();
     return Array.from({ length: count }, (_, index) => {
-      const from = at + index * NAME_BYTES;
-      // Shared memory can't be decoded in place.
-      return decoder.decode(this.bytes.slice(from + 1, from + 1 + this.bytes[from]));
+      const from = index * NAME_BYTES;
+      return decoder.decode(copy.subarray(from + 1, from + 1 + copy[from]));
     });
   }
 }

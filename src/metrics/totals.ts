@@ -50,12 +50,16 @@ export class Totals {
   readonly servers: ServerTotals[];
   /** By series key, whose host is an index in `hosts`. */
   readonly requests: Map<number, number>;
+  private readonly hostIndexes: Map<string, number>;
+  private readonly serverIndexes: Map<string, number>;
 
   constructor(areas: readonly AreaViews[]) {
     this.cells = new Float64Array(SERIES_CELL);
     this.hosts = [];
     this.servers = [];
     this.requests = new Map();
+    this.hostIndexes = new Map();
+    this.serverIndexes = new Map();
     for (const area of areas) if (area.isUsed) this.addArea(area);
   }
 
@@ -64,13 +68,21 @@ export class Totals {
     addCells(this.cells, cells, 0);
     const hostIndexes: number[] = [];
     for (const [number, name] of area.hostNames().entries()) {
-      const index = indexOf(this.hosts, name, (each) => new HostTotals(each));
+      let index = this.hostIndexes.get(name) ?? -1;
+      if (index < 0) {
+        index = this.hosts.push(new HostTotals(name)) - 1;
+        this.hostIndexes.set(name, index);
+      }
       hostIndexes.push(index);
       this.hosts[index].active += cells[ACTIVE_CELL + number];
       addCells(this.hosts[index].durations, cells, DURATION_CELL + number * HOST_DURATION_CELLS);
     }
     for (const [number, name] of area.serverNames().entries()) {
-      const index = indexOf(this.servers, name, (each) => new ServerTotals(each));
+      let index = this.serverIndexes.get(name) ?? -1;
+      if (index < 0) {
+        index = this.servers.push(new ServerTotals(name)) - 1;
+        this.serverIndexes.set(name, index);
+      }
       addCells(this.servers[index].cells, cells, SERVER_CELL + number * SERVER_CELLS);
     }
     this.addRequests(area, hostIndexes);
@@ -96,15 +108,4 @@ export class Totals {
 
 function addCells(to: Float64Array, from: Float64Array, at: number): void {
   for (let index = 0; index < to.length; index++) to[index] += from[at + index];
-}
-
-function indexOf<T extends { readonly name: string }>(
-  list: T[],
-  name: string,
-  make: (name: string) => T,
-): number {
-  const index = list.findIndex((each) => each.name === name);
-  if (index >= 0) return index;
-  list.push(make(name));
-  return list.length - 1;
 }
