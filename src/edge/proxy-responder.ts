@@ -53,6 +53,8 @@ const REPLAY_BYTES_MAX = 65536;
 const REPLAY_PIECES_MAX = 16;
 /** Servers that a request is tried on, at most. */
 const SERVERS_MAX = 8;
+/** Servers that may drop a request unanswered on a fresh connection. One that kills them must not meet them all. */
+const DROPS_MAX = 2;
 /** Content that may wait for a connection; from there on the client is paused. */
 const PENDING_BYTES_MAX = 65536;
 const PENDING_PIECES_MAX = 8;
@@ -71,6 +73,8 @@ export class ProxyResponder implements Responder {
   private attempts: number;
   /** Servers that were chosen, the present one included. */
   private readonly tried: BackendServer[];
+  /** How many of them had the request and dropped it. */
+  private drops: number;
   /** Since when a server is looked for. */
   private beganMs: number;
   /** What becomes of this exchange decides whether its server is well again. */
@@ -103,6 +107,7 @@ export class ProxyResponder implements Responder {
     this.retried = false;
     this.attempts = 0;
     this.tried = [];
+    this.drops = 0;
     this.beganMs = 0;
     this.isProbe = false;
     this.pending = new InputQueue(context.reactor.pool);
@@ -131,6 +136,7 @@ export class ProxyResponder implements Responder {
     this.reused = false;
     this.retried = false;
     this.attempts = 0;
+    this.drops = 0;
     this.beganMs = this.context.reactor.nowMs;
     this.isProbe = false;
     this.replayable = isIdempotent(request.methodId);
@@ -550,7 +556,8 @@ export class ProxyResponder implements Responder {
     if (this.context.reactor.nowMs - this.beganMs >= this.responseTimeoutMs) return false;
     const { retry } = faultOf(code);
     if (retry === 'safe' || (code === E_UPSTREAM_TLS && unsent)) return this.replayable || !this.contentSent;
-    return retry === 'reused' && this.isRepeatable;
+    if (retry !== 'reused' || !this.isRepeatable) return false;
+    return ++this.drops < DROPS_MAX;
   }
 
   /** SPEC "Requests to backends": when nothing can have been done twice, and all of it is still there. */

@@ -19,8 +19,8 @@ import { answerSteps, closesAfter, hasContent, unasked, upgradeSteps } from './r
 import { EAGER, ScriptedSocket, type ScriptOwner, type Step } from './scripted-socket.ts';
 import type { Sighting, Verdict } from './verdict.ts';
 
-/** Of the group that `/pool/` leads to. */
-const POOL_SERVERS = 3;
+/** How often a request to a group may come whole: on a reused connection that dies, on a fresh one, on another server. */
+const POOL_ACTED_MAX = 3;
 
 /** How long an origin that has closed its half waits for the edge's. */
 const LINGER_MS = 3000;
@@ -177,14 +177,11 @@ class OriginConnection implements ScriptOwner, MessageOwner {
     this.contentBytes += bytes.length;
   }
 
-  /**
-   * Content (or, without any, the head) is there: for a method that isn't idempotent this may happen once, for others
-   * on each of the pool's servers, and once more where a reused connection died.
-   */
+  /** Content (or, without any, the head) is there: for a method that isn't idempotent this may happen once. */
   private act(request: Sighting): void {
     const { plan } = request;
     request.acted++;
-    const most = IDEMPOTENT.has(plan.method) ? (plan.target.startsWith('/pool/') ? POOL_SERVERS + 1 : 2) : 1;
+    const most = IDEMPOTENT.has(plan.method) ? (plan.target.startsWith('/pool/') ? POOL_ACTED_MAX : 2) : 1;
     if (request.acted > most) this.violation(`${plan.method} ${plan.id} was sent ${request.acted} times`);
   }
 
