@@ -94,6 +94,8 @@ export function mapSharedMemory(fd: number, bytes: number): MappedMemory | undef
   return mapShared(fd, 0, bytes);
 }
 
+function doNothing(): void {}
+
 export interface Watch {
   /** Whether `onWritable` is called, too. */
   wantWritable(wanted: boolean): void;
@@ -110,6 +112,8 @@ export function watchDescriptor(fd: number, onReadable: () => void, onWritable: 
   const onEvents = (status: number, events: { readable: boolean; writable: boolean }): void => {
     if (events.writable && !stopped) onWritable();
     if (!stopped && (events.readable || status < 0)) onReadable();
+    // It calls from outside of Node's own callbacks: promises would go on only with the next of those.
+    setImmediate(doNothing);
   };
   const callback = onEvents as unknown as (events: { readable: boolean; writable: boolean }) => void;
   const handle = koffi.node.poll(fd, { readable: true }, callback);
