@@ -248,7 +248,8 @@ export class Http2ServerStream extends Http2Stream implements DownstreamStream, 
       this.trailersDue = null;
       engine.trailers(this, trailersDue);
     }
-    if (this.id !== 0 && this.localEnded && this.exchange === null) engine.reset(this, H2_NO_ERROR);
+    if (this.id !== 0 && this.localEnded && !this.remoteEnded && this.exchange === null)
+      engine.reset(this, H2_NO_ERROR);
   }
 
   /** The exchange hears of room that there is again. */

@@ -107,6 +107,8 @@ export class Http2Engine<S extends Http2Stream> {
   private leaving: number;
   /** The stream that the last GOAWAY named: none after it names a higher one (RFC 9113 §6.8). */
   private leftAtId: number;
+  /** A stream whose last frame was begun, and which is closed when its content is written. */
+  private ending: S | null;
   /** Bytes that were consumed of the connection's window and not given back yet. */
   private connectionConsumed: number;
   /** A ring of the identifiers of streams that we have reset. Made with the first. */
@@ -142,6 +144,7 @@ export class Http2Engine<S extends Http2Stream> {
     this.receiver = new Http2Receiver<S>(this, budgets, workspace);
     this.leaving = L_OPEN;
     this.leftAtId = STREAM_ID_LIMIT;
+    this.ending = null;
     this.connectionConsumed = 0;
     this.resets = NO_IDS;
     this.resetsAt = 0;
@@ -215,6 +218,7 @@ export class Http2Engine<S extends Http2Stream> {
   /** The socket is gone, or the engine is dead: every stream ends with `code`. */
   abandon(code: number): void {
     this.isDead = true;
+    this.ending = null;
     for (const stream of this.streams.takeAll()) {
       this.sender.forget(stream);
       stream.id = 0;
@@ -371,8 +375,13 @@ export class Http2Engine<S extends Http2Stream> {
     this.closeIfEnded(stream);
   }
 
-  /** Whose content is to be sent now: `data` is called with it next. Null: nobody's may be. */
+  /** Whose content is to be sent now: `data` is called with it next. Null: nobody's may be. `onClosed` may come during this call. */
   nextToSend(): S | null {
+    const { ending } = this;
+    if (ending !== null) {
+      this.ending = null;
+      this.closeIfEnded(ending);
+    }
     return this.isDead ? null : this.sender.next();
   }
 
@@ -383,12 +392,13 @@ export class Http2Engine<S extends Http2Stream> {
 
   /**
    * Writes the header of a frame of `length` bytes of a stream's content, which the owner puts behind it in the output. The
-   * last one ends the stream where `end` was called; then `onClosed` may come during this call.
+   * last one ends the stream where `end` was called; `onClosed` comes with the next `nextToSend` at the earliest, since
+   * whatever it gives rise to must not be written between the header and the content.
    */
   data(stream: S, length: number): void {
     this.sender.data(stream, length, this.nowMs);
     if (length >= GRANTING_BYTES) this.budgets.grant(D_WINDOW_UPDATE, GRANTED_UPDATES);
-    if (stream.localEnded) this.closeIfEnded(stream);
+    if (stream.localEnded) this.ending = stream;
   }
 
   /** Ends a stream with RST_STREAM: of the owner's own will. `onClosed` comes during this call. */
@@ -443,6 +453,7 @@ export class Http2Engine<S extends Http2Stream> {
     stream.heldBytes = 0;
     stream.id = 0;
     this.receiver.forget(stream);
+    if (this.ending === stream) this.ending = null;
     if (held > 0) this.giveBack(held);
     this.events.onClosed(stream);
   }

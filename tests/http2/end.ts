@@ -145,9 +145,9 @@ export class End implements Http2Events<TestStream> {
 
   /** Sends what windows allow, at most `frames` frames of at most `bytes`; then all that is to leave. */
   flush(frames = Number.POSITIVE_INFINITY, bytes = Number.POSITIVE_INFINITY): Buffer {
-    for (let count = 0; count < frames; count++) {
+    for (let count = 0; ; count++) {
       const stream = this.engine.nextToSend();
-      if (stream === null) break;
+      if (stream === null || count >= frames) break;
       const length = Math.min(this.engine.grantOf(stream), bytes);
       const content = stream.queue.subarray(0, length);
       stream.queue = stream.queue.subarray(length);

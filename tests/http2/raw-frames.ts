@@ -1,9 +1,5 @@
 /** Frames of HTTP/2 as a peer without scruples writes them, and the frames that an engine has written. */
 
-import { HpackDecoder } from '../../src/http2/hpack-decoder.ts';
-import { HpackEncoder } from '../../src/http2/hpack-encoder.ts';
-import { type DecodedBlock, decodeBlock } from './hpack-fields.ts';
-
 export const PREFACE = Buffer.from('PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n');
 
 export interface Frame {
@@ -130,16 +126,4 @@ export function describeFrame({ type, flags, id, payload }: Frame): string {
     default:
       return `${name} ${id}${(flags & 1) !== 0 ? ' end' : ''} ${payload.length}`;
   }
-}
-
-/** Reads field blocks of HEADERS frames that come one after another. */
-export class BlockReader {
-  private readonly decoder = new HpackDecoder();
-  read(payload: Buffer): DecodedBlock {
-    return decodeBlock(this.decoder, payload);
-  }
-}
-
-export function newEncoder(): HpackEncoder {
-  return new HpackEncoder();
 }
