@@ -147,9 +147,6 @@ export const EVP_MAC_CTX_set_params = declareOpenssl<Call2>('EVP_MAC_CTX_set_par
 /** 0: the addresses hold the same bytes. */
 export const CRYPTO_memcmp = declareOpenssl<Call3>('CRYPTO_memcmp', INT, [ADDRESS, ADDRESS, SIZE]);
 
-/** An entry of an OSSL_PARAM array: name, type, data, size, return size (OSSL_PARAM(3)). */
-export const OSSL_PARAM_BYTES = 40;
-export const OSSL_PARAM_UTF8_STRING = 4;
 export const OSSL_PARAM_OCTET_STRING = 5;
 /** What a parameter's return size is before anybody returned one. */
 export const OSSL_PARAM_UNMODIFIED = 0xffffffffffffffffn;

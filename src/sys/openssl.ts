@@ -238,12 +238,25 @@ export const EVP_CTRL_AEAD_SET_IVLEN = 0x9;
 export const EVP_CTRL_AEAD_GET_TAG = 0x10;
 export const EVP_CTRL_AEAD_SET_TAG = 0x11;
 
-export const EVP_sha256 = declareOpenssl<Call0>('EVP_sha256', ADDRESS, []);
-export const EVP_sha384 = declareOpenssl<Call0>('EVP_sha384', ADDRESS, []);
-/** Digest, key, its length, data, its length, output, its length (written; 0: not wanted). */
-export const HMAC = declareOpenssl<
-  (a: number, b: number, c: number, d: number, e: number, f: number, g: number) => number
->('HMAC', ADDRESS, [ADDRESS, ADDRESS, INT, ADDRESS, 'size_t', ADDRESS, ADDRESS]);
+export const EVP_MAC_fetch = declareOpenssl<(library: number, name: string, properties: number) => number>(
+  'EVP_MAC_fetch',
+  ADDRESS,
+  [ADDRESS, 'str', ADDRESS],
+);
+export const EVP_MAC_CTX_new = declareOpenssl<Call1>('EVP_MAC_CTX_new', ADDRESS, [ADDRESS]);
+/** Context, key (0: the one that it has), its length, OSSL_PARAM array (0: none). */
+export const EVP_MAC_init = declareOpenssl<Call4>('EVP_MAC_init', INT, [ADDRESS, ADDRESS, 'size_t', ADDRESS]);
+export const EVP_MAC_update = declareOpenssl<Call3>('EVP_MAC_update', INT, [ADDRESS, ADDRESS, 'size_t']);
+/** Context, output, its length (64 bit, written; 0: not wanted), room. */
+export const EVP_MAC_final = declareOpenssl<Call4>('EVP_MAC_final', INT, [
+  ADDRESS,
+  ADDRESS,
+  ADDRESS,
+  'size_t',
+]);
+/** An entry of an OSSL_PARAM array: name, type (32 bit), data, size, return size (OSSL_PARAM(3)). A zeroed one ends it. */
+export const OSSL_PARAM_BYTES = 40;
+export const OSSL_PARAM_UTF8_STRING = 4;
 export const OPENSSL_cleanse = declareOpenssl<(address: number, length: number) => void>(
   'OPENSSL_cleanse',
   'void',

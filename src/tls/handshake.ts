@@ -102,6 +102,8 @@ export class Handshake {
   state: number;
   /** Why it failed, in OpenSSL's words. */
   reason: string;
+  /** Bytes that are to be sent to the peer. */
+  outputBytes: number;
   private readonly isServer: boolean;
   private readonly readBio: number;
   private readonly writeBio: number;
@@ -124,6 +126,7 @@ export class Handshake {
     this.isServer = isServer;
     this.state = H_CONTINUES;
     this.reason = '';
+    this.outputBytes = 0;
     this.readBio = newMemoryBio();
     this.writeBio = newMemoryBio();
     this.clientSlot = secrets.acquire();
@@ -165,23 +168,35 @@ export class Handshake {
       this.state = H_PLAIN_HTTP;
       return at;
     }
-    while (at < end && this.state === H_CONTINUES && this.outputBytes === 0) {
-      if (this.recordBytesLeft === 0) {
-        at = this.feedHeader(bytes, address, at, end);
-        continue;
-      }
-      const length = Math.min(this.recordBytesLeft, end - at);
-      this.put(address + at, length);
-      at += length;
-      this.recordBytesLeft -= length;
-      if (this.recordBytesLeft > 0) continue;
-      this.readSequence = this.recordType === RECORD_CHANGE_CIPHER_SPEC ? 0 : this.readSequence + 1;
-      this.advance();
-    }
+    while (at < end && this.state === H_CONTINUES && this.outputBytes === 0)
+      at = this.feedRecord(bytes, address, at, end);
     return at;
   }
 
-  private feedHeader(bytes: Uint8Array, address: number, offset: number, end: number): number {
+  /** Feeds what there is of one record. Returns the offset after it. */
+  private feedRecord(bytes: Uint8Array, address: number, offset: number, end: number): number {
+    let at = offset;
+    if (this.recordBytesLeft === 0) {
+      at = this.readHeader(bytes, at, end);
+      if (this.headerBytes > 0 || !this.isRecord) {
+        this.put(address + offset, at - offset);
+        if (this.headerBytes === 0) this.refuseRecord();
+        return at;
+      }
+    }
+    const length = Math.min(this.recordBytesLeft, end - at);
+    at += length;
+    this.recordBytesLeft -= length;
+    this.put(address + offset, at - offset);
+    if (this.recordBytesLeft > 0) return at;
+    const changes = this.recordType === RECORD_CHANGE_CIPHER_SPEC;
+    this.readSequence = changes ? 0 : this.readSequence + 1;
+    // Nothing comes of a ChangeCipherSpec alone: what follows it at once is looked at together with it.
+    if (!changes || at === end) this.advance();
+    return at;
+  }
+
+  private readHeader(bytes: Uint8Array, offset: number, end: number): number {
     let at = offset;
     while (at < end && this.headerBytes < HEADER_BYTES) {
       const byte = bytes[at++];
@@ -190,17 +205,22 @@ export class Handshake {
       else if (this.headerBytes === 4) this.recordBytesLeft = (this.lengthHigh << 8) | byte;
       this.headerBytes++;
     }
-    this.put(address + offset, at - offset);
-    if (this.headerBytes < HEADER_BYTES) return at;
-    this.headerBytes = 0;
-    const isRecord = this.recordType >= 20 && this.recordType <= 23;
-    // OpenSSL says what is wrong with it, and tells the peer.
-    if (!isRecord || this.recordBytesLeft === 0 || this.recordBytesLeft > HANDSHAKE_RECORD_MAX) {
-      this.recordBytesLeft = 0;
-      this.advance();
-      if (!isRecord && this.state === H_CONTINUES) this.fail('not a TLS record');
-    }
+    if (this.headerBytes === HEADER_BYTES) this.headerBytes = 0;
     return at;
+  }
+
+  /** Whether the header that was read is one of a record that a handshake can have. */
+  private get isRecord(): boolean {
+    const isKnown = this.recordType >= 20 && this.recordType <= 23;
+    return isKnown && this.recordBytesLeft > 0 && this.recordBytesLeft <= HANDSHAKE_RECORD_MAX;
+  }
+
+  /** OpenSSL says what is wrong with the record whose header it was fed, and tells the peer. */
+  private refuseRecord(): void {
+    this.recordBytesLeft = 0;
+    this.advance();
+    const isKnown = this.recordType >= 20 && this.recordType <= 23;
+    if (!isKnown && this.state === H_CONTINUES) this.fail('not a TLS record');
   }
 
   private put(address: number, length: number): void {
@@ -216,6 +236,7 @@ export class Handshake {
     running = this;
     const result = SSL_do_handshake(this.ssl);
     running = null;
+    this.outputBytes = BIO_pending(this.writeBio);
     if (result === 1) {
       this.state = H_COMPLETE;
       return;
@@ -228,15 +249,11 @@ export class Handshake {
     this.reason = reason === '' ? 'the handshake failed' : reason;
   }
 
-  /** Bytes that are to be sent to the peer. */
-  get outputBytes(): number {
-    return BIO_pending(this.writeBio);
-  }
-
   /** Moves output to `bytes[offset …]`, which has room for `capacity` bytes. Returns how many there were. */
   takeOutput(bytes: Uint8Array, address: number, offset: number, capacity: number): number {
     const length = BIO_read(this.writeBio, address + offset, capacity);
     if (length <= 0) return 0;
+    this.outputBytes -= length;
     // What a server sends after the client's last message are tickets, under the application's keys.
     if (this.state === H_COMPLETE && this.isServer) this.countRecords(bytes, offset, length);
     return length;

@@ -4,12 +4,16 @@
  */
 
 import { assert } from '../base/assert.ts';
-import { EVP_sha256, EVP_sha384, HMAC } from '../sys/openssl.ts';
+import {
+  EVP_MAC_CTX_new,
+  EVP_MAC_fetch,
+  EVP_MAC_final,
+  EVP_MAC_init,
+  EVP_MAC_update,
+  OSSL_PARAM_UTF8_STRING,
+} from '../sys/openssl.ts';
 import { NONCE_AT, SECRET_AT, type SecretSlot, scratch, secrets } from './secret-memory.ts';
 import type { Suite } from './suites.ts';
-
-const sha256 = EVP_sha256();
-const sha384 = EVP_sha384();
 
 /** Places in `scratch`. */
 const OUT_AT = 1024;
@@ -22,13 +26,38 @@ export const NONCE_BYTES = 12;
 const RANDOM_BYTES = 32;
 const MASTER_SECRET_BYTES = 48;
 
-function hmac(hashBytes: number, key: number, keyBytes: number, data: number, dataBytes: number): void {
-  const digest = hashBytes === 32 ? sha256 : sha384;
-  const made = HMAC(digest, key, keyBytes, data, dataBytes, scratch.address + OUT_AT, 0);
-  assert(made !== 0, 'HMAC of a traffic secret');
+/** An HMAC context of the process's, which knows its hash: `HMAC(3)` looks everything up anew each time. */
+function hmacContext(hash: string): number {
+  const { bytes, view, address } = scratch;
+  const put = (text: string, at: number): void => {
+    for (let index = 0; index < text.length; index++) bytes[at + index] = text.charCodeAt(index);
+  };
+  put('digest', SEED_AT);
+  put(hash, SEED_AT + 16);
+  view.setBigUint64(PRF_AT, BigInt(address + SEED_AT), true);
+  view.setUint32(PRF_AT + 8, OSSL_PARAM_UTF8_STRING, true);
+  view.setBigUint64(PRF_AT + 16, BigInt(address + SEED_AT + 16), true);
+  view.setBigUint64(PRF_AT + 24, BigInt(hash.length), true);
+  const context = EVP_MAC_CTX_new(EVP_MAC_fetch(0, 'HMAC', 0));
+  assert(EVP_MAC_init(context, address, 1, address + PRF_AT) === 1, 'OpenSSL has HMAC');
+  wipe();
+  return context;
 }
 
-/** HKDF-Expand-Label with an empty context; at most one hash long. Its result is at OUT_AT. */
+const sha256 = hmacContext('SHA256');
+const sha384 = hmacContext('SHA384');
+
+/** HMAC to OUT_AT. A `key` of 0 is the one of the call before. */
+function hmac(hashBytes: number, key: number, keyBytes: number, data: number, dataBytes: number): void {
+  const context = hashBytes === 32 ? sha256 : sha384;
+  const isMade =
+    EVP_MAC_init(context, key, key === 0 ? 0 : keyBytes, 0) === 1 &&
+    EVP_MAC_update(context, data, dataBytes) === 1 &&
+    EVP_MAC_final(context, scratch.address + OUT_AT, 0, hashBytes) === 1;
+  assert(isMade, 'HMAC of a traffic secret');
+}
+
+/** HKDF-Expand-Label with an empty context; at most one hash long. Its result is at OUT_AT. A `secret` of 0: as before. */
 function expandLabel(suite: Suite, secret: number, label: string, length: number): void {
   const { bytes, address } = scratch;
   let at = INFO_AT;
@@ -47,16 +76,16 @@ function expandLabel(suite: Suite, secret: number, label: string, length: number
 export function deriveTrafficKey(suite: Suite, slot: SecretSlot): void {
   const secret = secrets.address + slot + SECRET_AT;
   expandLabel(suite, secret, 'key', suite.keyBytes);
-  secrets.bytes.set(scratch.bytes.subarray(OUT_AT, OUT_AT + suite.keyBytes), slot);
-  expandLabel(suite, secret, 'iv', NONCE_BYTES);
-  secrets.bytes.set(scratch.bytes.subarray(OUT_AT, OUT_AT + NONCE_BYTES), slot + NONCE_AT);
+  keep(OUT_AT, suite.keyBytes, slot);
+  expandLabel(suite, 0, 'iv', NONCE_BYTES);
+  keep(OUT_AT, NONCE_BYTES, slot + NONCE_AT);
   wipe();
 }
 
 /** The next generation of the traffic secret in `slot` (after a KeyUpdate), with its key and nonce. */
 export function updateTrafficKey(suite: Suite, slot: SecretSlot): void {
   expandLabel(suite, secrets.address + slot + SECRET_AT, 'traffic upd', suite.hashBytes);
-  secrets.bytes.set(scratch.bytes.subarray(OUT_AT, OUT_AT + suite.hashBytes), slot + SECRET_AT);
+  keep(OUT_AT, suite.hashBytes, slot + SECRET_AT);
   deriveTrafficKey(suite, slot);
 }
 
@@ -70,13 +99,10 @@ export function deriveKeyBlock(suite: Suite, clientSlot: SecretSlot, serverSlot:
   const { keyBytes } = suite;
   const nonceBytes = suite.explicitNonceBytes === 0 ? NONCE_BYTES : NONCE_BYTES - suite.explicitNonceBytes;
   expandPrf(suite.hashBytes, 2 * (keyBytes + nonceBytes));
-  const { bytes } = scratch;
-  const take = (at: number, length: number, to: number): void =>
-    secrets.bytes.set(bytes.subarray(PRF_AT + at, PRF_AT + at + length), to);
-  take(0, keyBytes, clientSlot);
-  take(keyBytes, keyBytes, serverSlot);
-  take(2 * keyBytes, nonceBytes, clientSlot + NONCE_AT);
-  take(2 * keyBytes + nonceBytes, nonceBytes, serverSlot + NONCE_AT);
+  keep(PRF_AT, keyBytes, clientSlot);
+  keep(PRF_AT + keyBytes, keyBytes, serverSlot);
+  keep(PRF_AT + 2 * keyBytes, nonceBytes, clientSlot + NONCE_AT);
+  keep(PRF_AT + 2 * keyBytes + nonceBytes, nonceBytes, serverSlot + NONCE_AT);
   wipe();
 }
 
@@ -97,6 +123,11 @@ function expandPrf(hashBytes: number, length: number): void {
     bytes.copyWithin(PRF_AT + done, OUT_AT, OUT_AT + hashBytes);
     hmac(hashBytes, master, MASTER_SECRET_BYTES, address + SEED_AT, hashBytes);
   }
+}
+
+/** From scratch memory to that of secrets. */
+function keep(from: number, length: number, to: number): void {
+  for (let index = 0; index < length; index++) secrets.bytes[to + index] = scratch.bytes[from + index];
 }
 
 function wipe(): void {

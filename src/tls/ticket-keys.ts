@@ -15,16 +15,20 @@ import { hkdfSync, randomBytes } from 'node:crypto';
 import { assert } from '../base/assert.ts';
 import { copyForeignBytes } from '../sys/foreign-string.ts';
 import { excludeFromDumps, type MappedMemory, mapPrivate } from '../sys/memory.ts';
-import { EVP_CipherInit_ex, foreignCallback, SSL_version } from '../sys/openssl.ts';
+import {
+  EVP_CipherInit_ex,
+  foreignCallback,
+  OSSL_PARAM_BYTES,
+  OSSL_PARAM_UTF8_STRING,
+  SSL_version,
+} from '../sys/openssl.ts';
 import { SSL_get_SSL_CTX } from '../sys/openssl-client.ts';
 import {
   CRYPTO_memcmp,
   EVP_aes_256_cbc,
   EVP_MAC_CTX_set_params,
-  OSSL_PARAM_BYTES,
   OSSL_PARAM_OCTET_STRING,
   OSSL_PARAM_UNMODIFIED,
-  OSSL_PARAM_UTF8_STRING,
   RAND_bytes,
   SSL_CTX_set_tlsext_ticket_key_evp_cb,
 } from '../sys/openssl-x509.ts';
