@@ -24,9 +24,12 @@ export interface Wishes {
   readonly sandbox: SandboxWishes | 'strongest' | 'disabled';
 }
 
+/** `user` can be asked for, and is told to be impossible: a process with threads can't make one. */
+export type SandboxNamespace = Namespace | 'pid' | 'user';
+
 /** The document's sandbox_* keys. */
 export interface SandboxWishes {
-  readonly unshare: readonly (Namespace | 'pid')[];
+  readonly unshare: readonly SandboxNamespace[];
   readonly keepCapabilities: readonly string[];
   readonly binds: readonly {
     readonly source: string;
@@ -115,13 +118,14 @@ const FIRST_USER_ID = 60578;
 const WORKER_IDS = 96;
 
 const ALL_NAMESPACES: readonly Namespace[] = ['mount', 'uts', 'ipc', 'cgroup'];
-const NAMESPACE_FILES: Readonly<Record<Namespace | 'pid', string>> = {
+const NAMESPACE_FILES: Readonly<Record<SandboxNamespace, string>> = {
   mount: 'mnt',
   uts: 'uts',
   ipc: 'ipc',
   net: 'net',
   cgroup: 'cgroup',
   pid: 'pid',
+  user: 'none: a process with threads can’t make one',
 };
 
 /** The plan for a room, and its measures. */
@@ -255,13 +259,13 @@ function planSandbox(
     measures.add('namespaces', 'degraded', 'need root (or CAP_SYS_ADMIN)', isAsked);
     return NO_SANDBOX;
   }
-  const wanted: readonly (Namespace | 'pid')[] = isAsked
-    ? [...new Set<Namespace | 'pid'>([...sandbox.unshare, ...(hasOwnNetwork ? (['net'] as const) : [])])]
+  const wanted: readonly SandboxNamespace[] = isAsked
+    ? [...new Set<SandboxNamespace>([...sandbox.unshare, ...(hasOwnNetwork ? (['net'] as const) : [])])]
     : [...ALL_NAMESPACES, 'pid', ...(hasOwnNetwork ? (['net'] as const) : [])];
   const missing = wanted.filter((each) => !machine.namespaces.includes(NAMESPACE_FILES[each]));
   const had = wanted.filter((each) => !missing.includes(each));
   const state = missing.length === 0 ? 'on' : 'degraded';
-  const words = `${had.join(', ')}${missing.length > 0 ? `; this kernel has none for ${missing.join(', ')}` : ''}`;
+  const words = `${had.join(', ')}${missing.length > 0 ? `; not to be had here: ${missing.join(', ')}` : ''}`;
   measures.add('namespaces', state, words, isAsked);
   const hasPrivateRoot = had.includes('mount');
   measures.add(
@@ -270,7 +274,7 @@ function planSandbox(
     hasPrivateRoot ? 'the program and what is named for the room, read-only' : 'no mount namespace',
   );
   return {
-    namespaces: had.filter((each) => each !== 'pid'),
+    namespaces: had.filter((each) => each !== 'pid' && each !== 'user'),
     hasOwnPids: had.includes('pid'),
     hasPrivateRoot,
     hostName: !had.includes('uts') ? '' : isAsked ? sandbox.hostName : role,
@@ -281,7 +285,7 @@ function planSandbox(
 function rootOf(
   { files, systemFiles }: Compartment,
   request: RoomRequest,
-  { sandbox }: Wishes,
+  { sandbox, landlockReadPaths, landlockWritePaths }: Wishes,
   program: readonly RootEntry[],
 ): RootEntry[] {
   const bind = (source: string, isWritable: boolean): RootEntry => ({
@@ -294,6 +298,8 @@ function rootOf(
     ...program,
     ...request.program.map((path) => bind(path, false)),
     ...existing(systemFiles).map((path) => bind(path, false)),
+    ...existing(landlockReadPaths).map((path) => bind(path, false)),
+    ...(files === 'write' ? existing(landlockWritePaths).map((path) => bind(path, true)) : []),
     ...(files === null ? [] : request.files.map((path) => bind(path, files === 'write'))),
   ];
   if (typeof sandbox === 'string') return entries;
@@ -344,9 +350,9 @@ function planLandlock(
     ...request.program.map((path): PathRule => ({ path, access: 'read' })),
     ...existing(systemFiles).map((path): PathRule => ({ path, access: 'read' })),
     ...(files === null ? [] : request.files.map((path): PathRule => ({ path, access: files }))),
-    ...wishes.landlockReadPaths.map((path): PathRule => ({ path, access: 'read' })),
+    ...existing(wishes.landlockReadPaths).map((path): PathRule => ({ path, access: 'read' })),
     ...(files === 'write'
-      ? wishes.landlockWritePaths.map((path): PathRule => ({ path, access: 'write' }))
+      ? existing(wishes.landlockWritePaths).map((path): PathRule => ({ path, access: 'write' }))
       : []),
   ];
   const rules: LandlockRules = {
