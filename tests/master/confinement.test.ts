@@ -1,7 +1,7 @@
 /** Each measure shown by trying what it forbids, in a real room; then all together, in every role. As root. */
 
 import assert from 'node:assert/strict';
-import { type ChildProcess, spawn } from 'node:child_process';
+import { type ChildProcess, execFile, spawn } from 'node:child_process';
 import {
   chmodSync,
   mkdirSync,
@@ -14,10 +14,13 @@ import {
 import { createServer, type Server } from 'node:net';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
+import { promisify } from 'node:util';
 import { COMPARTMENTS } from '../../src/master/compartments.ts';
-import type { Wishes } from '../../src/master/plan.ts';
+import { STRONGEST, type Wishes } from '../../src/master/plan.ts';
 import type { Room } from '../../src/master/room.ts';
+import { until } from '../fixtures/patience.ts';
 import {
+  LAUNCHER,
   MACHINE,
   NOTHING,
   needRoot,
@@ -211,6 +214,66 @@ describe('strict seccomp', () => {
       assert.equal(reason, 'SIGSYS');
     });
   }
+});
+
+describe('what is asked for', () => {
+  it('capabilities that are kept are there, and no others', async () => {
+    await prepareMaster();
+    const sandbox = {
+      unshare: ['mount', 'uts', 'ipc'] as const,
+      keepCapabilities: ['CAP_NET_BIND_SERVICE'],
+      binds: [],
+      tmpfs: ['/tmp'],
+      hasProc: true,
+      hasDev: true,
+      hostName: 'zerocopy-sandbox',
+      noNewPrivileges: true,
+    };
+    const room = startRoom(
+      'edge',
+      planFor('edge', 'plain-room', [], { ...NOTHING, sandbox }),
+      [],
+      openPipe(),
+      {
+        onReady() {},
+        onMessage() {},
+        onEnded() {},
+      },
+    );
+    room.send({ kind: 'configure', generation: 1, part: 0, parts: 1, bytes: new Uint8Array(1) });
+    await until(() => room.state !== 'starting', 20_000, 'the room is ready');
+    const status = statusOf(room.pid);
+    room.kill('the test is over');
+    for (const set of ['CapInh', 'CapPrm', 'CapEff', 'CapBnd', 'CapAmb'])
+      assert.equal(Number(`0x${status[set]}`), 1 << 10, set);
+    assert.equal(status['NoNewPrivs'], '1');
+    await until(() => room.state === 'ended', 10_000, 'the room ends');
+  });
+
+  it('an ordinary user gets Landlock, seccomp and no_new_privs', async () => {
+    const ordinary = { canChangeUser: false, canDropCapabilities: false, canMakeNamespaces: false };
+    const names = [
+      'make a file',
+      'connect to another port through the ring',
+      'start a process',
+      'become root',
+    ];
+    const wishes: Wishes = { ...STRONGEST, seccomp: 'filter' };
+    const more = { connectPorts: [GRANTED_PORT], files: [given.file] };
+    const parameters = [names.join(','), JSON.stringify(given)];
+    const { plan } = planFor('edge', 'probe-room', parameters, wishes, more, { ...MACHINE, ...ordinary });
+    const { stdout } = await promisify(execFile)(
+      process.execPath,
+      [...LAUNCHER, JSON.stringify(plan), '0', String(process.pid)],
+      { uid: EDGE_USER, gid: EDGE_USER, timeout: 20_000 },
+    );
+    assert.deepEqual(JSON.parse(stdout), {
+      'make a file': 'EPERM',
+      'connect to another port through the ring': 'EACCES',
+      'start a process': 'EPERM',
+      'become root': 'EPERM',
+    });
+  });
 });
 
 describe('every room, confined as strongly as this machine can', () => {

@@ -85,6 +85,7 @@ export function planFor(
   parameters: readonly string[] = [],
   wishes: Wishes = STRONGEST,
   more: Partial<RoomRequest> = {},
+  machine = MACHINE,
 ): Planned {
   const program = [
     'node_modules/koffi',
@@ -104,7 +105,7 @@ export function planFor(
     ...more,
     program: [...program, ...(more.program ?? [])],
   };
-  return planRoom(COMPARTMENTS[role], request, wishes, MACHINE);
+  return planRoom(COMPARTMENTS[role], request, wishes, machine);
 }
 
 /** libuv's threads must be there before a namespace for process ids is made. */
