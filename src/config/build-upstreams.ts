@@ -35,6 +35,13 @@ function buildUpstream(
     const entry = buildServer(name, url, server, context);
     if (entry !== null) servers.push(entry);
   }
+  if (values.health_check !== null && servers.some(({ useH2c }) => useH2c)) {
+    context.report.warn(
+      values.health_check.at,
+      'Health checks ask in HTTP/1.1, also where use_h2c = true',
+      'servers that speak HTTP/2 alone would be left out: remove health_check for them',
+    );
+  }
   return {
     name,
     algorithm: values.algorithm,

@@ -20,11 +20,6 @@ export interface NotBuilt {
 const always = (): boolean => true;
 const isTrue = (value: TomlValue): boolean => value === true;
 
-/** The key in a host route, a path route, and a server table. */
-function inBackends(name: string): readonly string[] {
-  return [`host_routes.*.${name}`, `path_routes.*.*.${name}`, `upstreams.*.servers.*.${name}`];
-}
-
 const SANDBOX_DETAILS = [
   'unshare_mount',
   'unshare_uts',
@@ -66,13 +61,6 @@ export const NOT_BUILT: readonly NotBuilt[] = [
   },
   { keys: ['http2'], asks: always, feature: 'HTTP/2', values: 'any', mend: 'remove the section' },
   { keys: ['http3'], asks: always, feature: 'HTTP/3', values: 'any', mend: 'remove the section' },
-  {
-    keys: inBackends('use_h2c'),
-    asks: isTrue,
-    feature: 'HTTP/2 to backends',
-    values: '`true`',
-    mend: 'leave it out: the backend is spoken to in HTTP/1.1',
-  },
   {
     keys: ['security.drop_privileges_user', 'security.drop_privileges_group'],
     asks: always,

@@ -9,10 +9,12 @@ import { ENOMEM } from '../sys/errno.ts';
 import type { SocketAddress } from '../sys/sockaddr.ts';
 import type { ClientContext } from '../tls/client-context.ts';
 import { beginHandshake } from './backend-handshake.ts';
+import type { BackendStream } from './backend-stream.ts';
 import type { BackendTls } from './backend-tls.ts';
 import type { EdgeContext } from './context.ts';
 import { PassiveHealth } from './health-passive.ts';
 import { Http1Backend } from './http1-backend.ts';
+import { Http2BackendPool } from './http2-backend-pool.ts';
 import type { EdgeMetrics } from './metrics.ts';
 import type { ProxyResponder } from './proxy-responder.ts';
 import type { UpstreamGroup } from './upstream-group.ts';
@@ -65,6 +67,8 @@ export class BackendServer {
   private readonly resting: Http1Backend[];
   private restingTurn: number;
   private readonly all: Set<Http1Backend>;
+  /** Its connections where HTTP/2 is spoken to it; null: HTTP/1.1 is. */
+  private readonly http2: Http2BackendPool | null;
   /** In the metrics; -1 until there is something to count. */
   private number: number;
   /** The last failure of TLS that was told, when (-1: never), and how many were not told since. */
@@ -78,6 +82,7 @@ export class BackendServer {
     addresses: readonly SocketAddress[],
     key: string = url,
     tls: ClientContext | null = null,
+    speaksHttp2 = false,
   ) {
     this.context = context;
     this.url = url;
@@ -97,6 +102,7 @@ export class BackendServer {
     this.resting = [];
     this.restingTurn = 0;
     this.all = new Set();
+    this.http2 = speaksHttp2 ? new Http2BackendPool(this) : null;
     this.number = -1;
     this.failure = '';
     this.failureMs = -1;
@@ -119,8 +125,9 @@ export class BackendServer {
     this.idleTimeoutMs = Math.max(this.idleTimeoutMs, idleTimeoutMs);
   }
 
-  /** An idle connection, the warmest first, or null. It is the caller's. */
-  takeIdle(): Http1Backend | null {
+  /** An idle connection, the warmest first, or a stream on one that has room; or null. It is the caller's. */
+  takeIdle(): BackendStream | null {
+    if (this.http2 !== null) return this.http2.take();
     this.wakeRested();
     return this.idle.pop() ?? null;
   }
@@ -134,8 +141,9 @@ export class BackendServer {
     this.restingTurn = turns;
   }
 
-  /** A new connection that is being made for `responder`, or -errno. */
-  connect(responder: ProxyResponder, timeoutMs: number): Http1Backend | number {
+  /** A new connection that is being made for `responder` (HTTP/2: perhaps for others too), or -errno. */
+  connect(responder: ProxyResponder, timeoutMs: number): BackendStream | number {
+    if (this.http2 !== null) return this.http2.connect(responder, timeoutMs);
     const address = this.takeAddress();
     const handshake = this.tls === null ? null : beginHandshake(this.context.reactor, this.tls);
     if (this.tls !== null && handshake === null) return -ENOMEM;
@@ -143,13 +151,12 @@ export class BackendServer {
     const errno = backend.connect(address, responder, timeoutMs);
     if (errno < 0) return errno;
     this.all.add(backend);
-    const { metrics } = this.context;
-    if (metrics !== null) metrics.upstreamConnects(this.numberIn(metrics));
+    this.countConnect();
     return backend;
   }
 
   /** The next address in turn, but for those that rest; if all do, the next one all the same. */
-  private takeAddress(): SocketAddress {
+  takeAddress(): SocketAddress {
     const { addresses, addressRests } = this;
     const { nowMs } = this.context.reactor;
     const count = addresses.length;
@@ -244,6 +251,12 @@ export class BackendServer {
     return this.number;
   }
 
+  /** A connection was begun. */
+  countConnect(): void {
+    const { metrics } = this.context;
+    if (metrics !== null) metrics.upstreamConnects(this.numberIn(metrics));
+  }
+
   /** The head of a response came, this long after its request was begun. */
   countAnswer(ms: number): void {
     const { metrics } = this.context;
@@ -284,11 +297,11 @@ export class BackendServer {
   }
 
   get idleCount(): number {
-    return this.idle.length + this.resting.length;
+    return this.idle.length + this.resting.length + (this.http2 === null ? 0 : this.http2.idleCount);
   }
 
   get connectionCount(): number {
-    return this.all.size;
+    return this.all.size + (this.http2 === null ? 0 : this.http2.connectionCount);
   }
 
   /** Closes idle connections; those at work close when they are done. Called when no configuration names the server any more, and at the end. */
@@ -297,13 +310,15 @@ export class BackendServer {
     this.idleTimeoutMs = 0;
     const backends = [...this.idle.splice(0), ...this.resting.splice(0)];
     for (const backend of backends) backend.close(false);
+    this.http2?.retire();
     this.tls?.free();
   }
 }
 
 /** What tells a server from all others. */
 export function serverKey(entry: ServerEntry, tls: BackendTls | null): string {
-  return tls === null ? entry.url : `${entry.url} ${tls.identity}`;
+  if (tls !== null) return `${entry.url} ${tls.identity}`;
+  return entry.useH2c ? `${entry.url} h2c` : entry.url;
 }
 
 /** `host:port` of a URL; what names the socket, of a Unix socket. */

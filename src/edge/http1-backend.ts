@@ -20,19 +20,24 @@ import {
   E_UPSTREAM_TLS,
 } from '../http/fault.ts';
 import type { FieldSection } from '../http/fields.ts';
-import { BODY_LENGTH, BODY_NONE, LENGTH_UNKNOWN } from '../http/message.ts';
+import { BODY_LENGTH, BODY_NONE, BODY_STREAM, LENGTH_UNKNOWN } from '../http/message.ts';
 import { B_DATA, B_END, B_NEED_MORE } from '../http1/body-decoder.ts';
 import type { BufferId } from '../io/buffer-pool.ts';
 import type { Handle, SocketHandler } from '../io/reactor.ts';
 import type { SocketAddress } from '../sys/sockaddr.ts';
 import type { BackendHandshake } from './backend-handshake.ts';
 import { type BackendServer, SURPLUS_IDLE_MS } from './backend-server.ts';
+import type { BackendStream } from './backend-stream.ts';
 import type { EdgeContext } from './context.ts';
+import type { Exchange } from './exchange.ts';
 import type { ClientEngine } from './http1-engine.ts';
+import { writeRequestHead } from './http1-request.ts';
 import { PartialHead } from './partial-head.ts';
 import type { ProxyResponder } from './proxy-responder.ts';
+import type { ProxyRoute } from './proxy-route.ts';
 import { SocketInput } from './socket-input.ts';
 import type { SocketPort } from './stream.ts';
+import type { GroupServer } from './upstream-group.ts';
 
 const S_CONNECTING = 0;
 const S_IDLE = 1;
@@ -60,9 +65,11 @@ const FLUSH_STALL_MS = 30_000;
 /** The responder hears that there is room again when the queue has fallen below this. */
 const SEND_LOW_BYTES = 262144;
 
-export class Http1Backend implements SocketHandler, TimerHandler {
+export class Http1Backend implements BackendStream, SocketHandler, TimerHandler {
   readonly context: EdgeContext;
   readonly server: BackendServer;
+  readonly mayRefuse: boolean;
+  readonly takesUpgrades: boolean;
   /** The reactor, or the TLS socket. */
   private readonly port: SocketPort;
   /** Null without TLS. */
@@ -98,6 +105,8 @@ export class Http1Backend implements SocketHandler, TimerHandler {
   constructor(context: EdgeContext, server: BackendServer, tls: BackendHandshake | null) {
     this.context = context;
     this.server = server;
+    this.mayRefuse = false;
+    this.takesUpgrades = true;
     this.port = tls === null ? context.reactor : tls.socket;
     this.tls = tls;
     this.handle = 0;
@@ -158,8 +167,8 @@ export class Http1Backend implements SocketHandler, TimerHandler {
 
   // ---- For the responder ------------------------------------------------------------------------------
 
-  /** Begins an exchange on this connection, connected and idle: from here on `out` writes the request. */
-  begin(responder: ProxyResponder): ClientEngine {
+  /** Connected and idle: from here on the request is written. */
+  begin(responder: ProxyResponder): void {
     assert(this.state === S_IDLE, 'a backend connection that is not idle');
     const engine = this.context.takeClientEngine();
     engine.parser.reset();
@@ -174,7 +183,33 @@ export class Http1Backend implements SocketHandler, TimerHandler {
     this.sinceMs = this.begunMs;
     this.tick();
     this.receive();
-    return engine;
+  }
+
+  sendHead(exchange: Exchange, route: ProxyRoute, server: GroupServer, upgrade: boolean): boolean {
+    const { engine } = this;
+    if (engine === null || !writeRequestHead(engine.out, exchange, route, server, upgrade)) return false;
+    engine.out.chunked = exchange.request.bodyKind === BODY_STREAM;
+    return true;
+  }
+
+  sendData(buffer: BufferId, offset: number, length: number): boolean {
+    const { engine } = this;
+    assert(engine !== null, 'content without an exchange');
+    return engine.out.data(buffer, offset, length);
+  }
+
+  sendEnd(trailers: FieldSection): boolean {
+    const { engine } = this;
+    assert(engine !== null, 'an end without an exchange');
+    return engine.out.end(trailers);
+  }
+
+  flush(): void {
+    this.engine?.out.flush();
+  }
+
+  pass(): void {
+    this.engine?.out.pass();
   }
 
   get isIdle(): boolean {
@@ -185,12 +220,10 @@ export class Http1Backend implements SocketHandler, TimerHandler {
     return this.port.sendQueuedBytes(this.handle);
   }
 
-  /** The responder waits until the queue has room: `onBackendWritable` follows. */
   awaitWritable(): void {
     this.wantsWritable = true;
   }
 
-  /** The responder has sent more of the request: the backend's time begins anew. */
   touch(): void {
     this.sinceMs = this.context.reactor.nowMs;
   }
@@ -208,12 +241,11 @@ export class Http1Backend implements SocketHandler, TimerHandler {
     this.process();
   }
 
-  /** After a 101: bytes both ways are opaque. */
   startTunnel(): void {
+    if (this.engine !== null) this.engine.out.chunked = false;
     this.state = S_TUNNEL;
   }
 
-  /** The client's half of a tunnel has ended. */
   endSend(): void {
     this.touch();
     this.port.shutdownSend(this.handle);
@@ -234,7 +266,6 @@ export class Http1Backend implements SocketHandler, TimerHandler {
     this.server.putIdle(this);
   }
 
-  /** Closes at once; the responder hears nothing more. */
   close(abortive: boolean): void {
     if (this.state === S_CLOSED) return;
     if (this.state === S_IDLE) this.server.dropIdle(this);
@@ -253,7 +284,6 @@ export class Http1Backend implements SocketHandler, TimerHandler {
     this.port.close(this.handle, abortive);
   }
 
-  /** The end of a tunnel: closes when the last bytes have left. The responder hears nothing more. */
   closeWhenSent(): void {
     this.engine?.out.flush();
     if (this.state !== S_TUNNEL || this.queuedBytes() === 0) {

@@ -73,7 +73,7 @@ function requestHead(
  * The base path, what is left of the path after the route's prefix, joined with exactly one slash, and the query.
  * Where nothing is left (`/api` itself) the base path stands as it was written.
  */
-function writeTarget(
+export function writeTarget(
   bytes: Uint8Array,
   from: number,
   limit: number,

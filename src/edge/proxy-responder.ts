@@ -16,8 +16,10 @@ import {
   E_RESPONSE_TIMEOUT,
   E_RESPONSE_TRUNCATED,
   E_RESPONSE_UPGRADE,
+  E_STREAM_RESET,
   E_UPGRADE,
   E_UPSTREAM_CLOSED,
+  E_UPSTREAM_REFUSED,
   E_UPSTREAM_RESET,
   E_UPSTREAM_TLS,
   faultOf,
@@ -35,13 +37,11 @@ import {
 import { removeHopByHop } from '../http1/hop-by-hop.ts';
 import type { BufferId } from '../io/buffer-pool.ts';
 import type { BackendServer } from './backend-server.ts';
+import type { BackendStream } from './backend-stream.ts';
 import type { EdgeContext } from './context.ts';
 import type { Exchange } from './exchange.ts';
 import { NO_FIELDS } from './exchange.ts';
 import { setClientIdentity, setForwarded } from './forwarded.ts';
-import type { Http1Backend } from './http1-backend.ts';
-import type { ClientEngine } from './http1-engine.ts';
-import { writeRequestHead } from './http1-request.ts';
 import { InputQueue } from './input-queue.ts';
 import type { ProxyRoute } from './proxy-route.ts';
 import { type Responder, sendHighBytes } from './responder.ts';
@@ -64,8 +64,9 @@ export class ProxyResponder implements Responder {
   private exchange: Exchange | null;
   private route: ProxyRoute | null;
   private server: GroupServer | null;
-  private backend: Http1Backend | null;
-  private engine: ClientEngine | null;
+  private backend: BackendStream | null;
+  /** The same from when the request can be written. */
+  private stream: BackendStream | null;
   /** The connection had carried other exchanges before, and a response byte has not come. */
   private reused: boolean;
   private retried: boolean;
@@ -102,7 +103,7 @@ export class ProxyResponder implements Responder {
     this.route = null;
     this.server = null;
     this.backend = null;
-    this.engine = null;
+    this.stream = null;
     this.reused = false;
     this.retried = false;
     this.attempts = 0;
@@ -132,7 +133,7 @@ export class ProxyResponder implements Responder {
     this.route = route;
     this.server = null;
     this.backend = null;
-    this.engine = null;
+    this.stream = null;
     this.reused = false;
     this.retried = false;
     this.attempts = 0;
@@ -228,55 +229,60 @@ export class ProxyResponder implements Responder {
     this.isProbe = false;
   }
 
-  onBackendReady(backend: Http1Backend): void {
+  onBackendReady(backend: BackendStream): void {
     this.use(backend);
   }
 
   /** A connection is there: writes the head, and the content that waits. */
-  private use(backend: Http1Backend): void {
+  private use(backend: BackendStream): void {
     const { exchange, route, server } = this;
     assert(exchange !== null && route !== null && server !== null, 'a connection for nobody');
     this.backend = backend;
     this.sendFailed = false;
-    const engine = backend.begin(this);
-    this.engine = engine;
-    if (!writeRequestHead(engine.out, exchange, route, server, this.upgrade !== '')) {
+    this.stream = backend;
+    backend.begin(this);
+    if (this.upgrade !== '' && !backend.takesUpgrades) {
+      this.abandon(E_RESPONSE_UPGRADE);
+      return;
+    }
+    // What is known not to have been processed may be sent again, whatever its method.
+    if (backend.mayRefuse && !this.contentSent) this.replayable = true;
+    if (!backend.sendHead(exchange, route, server, this.upgrade !== '')) {
       this.abandon(E_OVERLOAD);
       return;
     }
-    engine.out.chunked = exchange.request.bodyKind === BODY_STREAM;
     if (this.ended && this.pending.isEmpty && this.replay.isEmpty) {
-      if (this.endRequest(engine) && this.requestPaused) this.regulateRequest();
+      if (this.endRequest(backend) && this.requestPaused) this.regulateRequest();
       return;
     }
-    engine.out.flush();
-    if (this.replayContent(engine)) this.sendPending(engine);
+    backend.flush();
+    if (this.replayContent(backend)) this.sendPending(backend);
   }
 
   /** Content that a connection took with it into its death, once more. False: the exchange is over. */
-  private replayContent(engine: ClientEngine): boolean {
+  private replayContent(stream: BackendStream): boolean {
     const { replay } = this;
     // What may have to be sent yet another time goes to its end again.
     for (let left = replay.pieces; left > 0 && replay.shift(); left--) {
-      if (!this.sendContent(engine, replay.buffer, replay.offset, replay.length)) return false;
+      if (!this.sendContent(stream, replay.buffer, replay.offset, replay.length)) return false;
     }
     return true;
   }
 
-  private sendPending(engine: ClientEngine): void {
+  private sendPending(stream: BackendStream): void {
     const { pending } = this;
     while (pending.shift()) {
-      if (!this.sendContent(engine, pending.buffer, pending.offset, pending.length)) return;
+      if (!this.sendContent(stream, pending.buffer, pending.offset, pending.length)) return;
     }
     // A client that stays paused could not even be seen to leave.
-    if (!this.ended || this.requestSent || this.endRequest(engine)) this.regulateRequest();
+    if (!this.ended || this.requestSent || this.endRequest(stream)) this.regulateRequest();
   }
 
   /** False: memory is exhausted, and the exchange is over. */
-  private endRequest(engine: ClientEngine): boolean {
+  private endRequest(stream: BackendStream): boolean {
     this.requestSent = true;
     this.backend?.touch();
-    if (engine.out.end(this.exchange?.requestTrailers ?? NO_FIELDS)) return true;
+    if (stream.sendEnd(this.exchange?.requestTrailers ?? NO_FIELDS)) return true;
     this.abandon(E_OVERLOAD);
     return false;
   }
@@ -284,20 +290,20 @@ export class ProxyResponder implements Responder {
   // ---- From the exchange ------------------------------------------------------------------------------
 
   onRequestData(buffer: BufferId, offset: number, length: number): void {
-    const { engine } = this;
+    const { stream } = this;
     this.awaitsContinue = false;
-    if (engine === null) {
+    if (stream === null) {
       this.pending.push(buffer, offset, length);
       this.regulateRequest();
       return;
     }
-    if (!this.sendContent(engine, buffer, offset, length)) return;
-    engine.out.pass();
+    if (!this.sendContent(stream, buffer, offset, length)) return;
+    stream.pass();
     this.regulateRequest();
   }
 
   /** False: memory is exhausted, a piece is missing from the content, and the exchange is over. */
-  private sendContent(engine: ClientEngine, buffer: BufferId, offset: number, length: number): boolean {
+  private sendContent(stream: BackendStream, buffer: BufferId, offset: number, length: number): boolean {
     const { pool } = this.context.reactor;
     if (this.sendFailed) {
       // A retry needs what this connection did not take.
@@ -307,7 +313,7 @@ export class ProxyResponder implements Responder {
     this.contentSent = true;
     if (this.keepForRetry(buffer, offset, length)) pool.retain(buffer);
     this.backend?.touch();
-    if (engine.out.data(buffer, offset, length)) return true;
+    if (stream.sendData(buffer, offset, length)) return true;
     this.abandon(E_OVERLOAD);
     return false;
   }
@@ -315,7 +321,8 @@ export class ProxyResponder implements Responder {
   /** Puts content aside where the request may be sent once more; where that is too much, it may not. */
   private keepForRetry(buffer: BufferId, offset: number, length: number): boolean {
     const { replay } = this;
-    const retries = (this.reused && !this.retried) || this.hasOther;
+    const repeats = this.reused || this.stream?.mayRefuse === true;
+    const retries = (repeats && !this.retried) || this.hasOther;
     if (!retries || this.responseStarted || !(this.replayable || !this.contentSent)) return false;
     if (replay.bytes + length <= REPLAY_BYTES_MAX && replay.pieces < REPLAY_PIECES_MAX) {
       replay.push(buffer, offset, length);
@@ -332,7 +339,7 @@ export class ProxyResponder implements Responder {
     const { backend, exchange, pending } = this;
     if (exchange === null) return;
     const full =
-      this.engine === null || backend === null
+      this.stream === null || backend === null
         ? pending.bytes >= PENDING_BYTES_MAX || pending.pieces >= PENDING_PIECES_MAX
         : backend.queuedBytes() >= sendHighBytes(this.context.reactor.pool);
     if (full && !this.requestPaused && !this.ended) {
@@ -348,14 +355,14 @@ export class ProxyResponder implements Responder {
 
   onRequestEnd(): void {
     this.ended = true;
-    const { engine } = this;
+    const { stream } = this;
     if (this.tunnel) {
-      engine?.out.flush();
+      stream?.flush();
       this.backend?.endSend();
       if (this.backendEnded) this.endTunnel();
       return;
     }
-    if (engine !== null && this.pending.isEmpty) this.endRequest(engine);
+    if (stream !== null && this.pending.isEmpty) this.endRequest(stream);
   }
 
   /** The client takes more: the backend may go on. */
@@ -440,7 +447,7 @@ export class ProxyResponder implements Responder {
     exchange.sendHead();
   }
 
-  private switchProtocols(exchange: Exchange, backend: Http1Backend): void {
+  private switchProtocols(exchange: Exchange, backend: BackendStream): void {
     if (!validUpgrade(exchange.request, exchange.response, this.upgrade)) {
       this.abandon(E_RESPONSE_UPGRADE);
       return;
@@ -456,7 +463,6 @@ export class ProxyResponder implements Responder {
     this.tunnel = true;
     this.ended = false;
     this.serverSucceeded();
-    if (this.engine !== null) this.engine.out.chunked = false;
     backend.startTunnel();
     exchange.sendHead();
     exchange.startTunnel();
@@ -519,9 +525,9 @@ export class ProxyResponder implements Responder {
   onBackendFault(code: number): void {
     const { exchange, route, server } = this;
     if (exchange === null || route === null || server === null) return;
-    const unsent = this.engine === null;
+    const unsent = this.stream === null;
     this.backend = null;
-    this.engine = null;
+    this.stream = null;
     if (this.mayRetryServer(code)) {
       server.server.countRetry();
       this.requestSent = false;
@@ -545,6 +551,7 @@ export class ProxyResponder implements Responder {
   private mayRetryServer(code: number): boolean {
     const { retry } = faultOf(code);
     if (this.responseStarted) return false;
+    if (code === E_UPSTREAM_REFUSED) return !this.retried && (this.replayable || !this.contentSent);
     if (retry === 'safe') return this.server !== null && this.attempts < this.server.server.addressCount;
     return retry === 'reused' && this.reused && !this.retried && this.isRepeatable;
   }
@@ -594,6 +601,7 @@ export class ProxyResponder implements Responder {
       case E_RESPONSE_TIMEOUT:
       case E_RESPONSE_MALFORMED:
       case E_RESPONSE_TRUNCATED:
+      case E_STREAM_RESET:
         return true;
       case E_UPSTREAM_CLOSED:
       case E_UPSTREAM_RESET:
@@ -621,7 +629,7 @@ export class ProxyResponder implements Responder {
     this.exchange = null;
     this.route = null;
     this.backend = null;
-    this.engine = null;
+    this.stream = null;
     this.context.recycleProxyResponder(this);
   }
 }

@@ -237,7 +237,7 @@ export class EdgeWorker
       return known.server;
     }
     const context = tls === null ? null : contextOf(entry.url, tls);
-    const server = new BackendServer(this, entry.url, addresses, key, context);
+    const server = new BackendServer(this, entry.url, addresses, key, context, entry.useH2c);
     this.servers.set(key, { server, users: 1 });
     return server;
   }

@@ -83,6 +83,9 @@ export const E_NOT_FOUND = -53;
 export const E_FORBIDDEN = -54;
 // Upstream in trouble, over TLS: a handshake or a verification that failed, an alert.
 export const E_UPSTREAM_TLS = -55;
+// Upstream in trouble, over HTTP/2: one stream. What was refused has not been processed (RFC 9113 §8.7).
+export const E_UPSTREAM_REFUSED = -56;
+export const E_STREAM_RESET = -57;
 
 /** Index: the negated code. */
 export const FAULTS: readonly Fault[] = [
@@ -142,6 +145,8 @@ export const FAULTS: readonly Fault[] = [
   fault('not-found', 'downstream', 'never', 404),
   fault('forbidden', 'downstream', 'never', 403),
   fault('backend-tls-failed', 'upstream', 'never', 502),
+  fault('refused-by-backend', 'upstream', 'safe', 502),
+  fault('stream-reset-by-backend', 'upstream', 'never', 502),
 ];
 
 /** The table's line for a code. */

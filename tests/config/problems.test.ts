@@ -414,6 +414,11 @@ const WARNINGS: readonly Case[] = [
     expected: ['upstreams.u.health_check.timeout_secs: timeout_secs (5) is longer than interval_secs (2)'],
   },
   {
+    name: 'health checks of servers that are spoken to in HTTP/2',
+    toml: `${withRoute('type = "Proxy"\nupstream = "u"')}[upstreams.u]\nservers = [{ url = "http://a", use_h2c = true }]\n[upstreams.u.health_check]`,
+    expected: ['upstreams.u.health_check: Health checks ask in HTTP/1.1, also where use_h2c = true'],
+  },
+  {
     name: 'a file without routes',
     toml: '[server]\nlisten = "127.0.0.1:80"',
     expected: ['There are no routes: every request will be answered 421'],
@@ -488,7 +493,6 @@ const ASKING: readonly string[] = [
   '[server]\nhttp3_enabled = true',
   '[http2]',
   '[http3]',
-  '[host_routes.a]\ntype = "Proxy"\nurl = "http://a"\nuse_h2c = true',
   '[security]\ndrop_privileges_user = "nobody"',
   '[security]\nenable_seccomp = true',
   '[security]\nseccomp_mode = "log"',
