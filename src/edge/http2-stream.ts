@@ -61,8 +61,8 @@ export class Http2ServerStream extends Http2Stream implements DownstreamStream, 
   paused: boolean;
   wantsWritable: boolean;
   private readonly connection: Http2Connection;
-  /** Content that waits to be sent. */
-  private readonly content: InputQueue;
+  /** Content that waits to be sent, behind the piece at hand; made for the second piece. */
+  private content: InputQueue | null;
   private piece: BufferId;
   private pieceOffset: number;
   private pieceLength: number;
@@ -77,13 +77,12 @@ export class Http2ServerStream extends Http2Stream implements DownstreamStream, 
   /** The client, or the connection, is gone: the exchange's end has nothing to end here. */
   private isGone: boolean;
   /** What came before a tunnel was open. */
-  private readonly early: InputQueue;
+  private early: InputQueue | null;
   private isUpgrade: boolean;
   private tunnelOpen: boolean;
 
   constructor(connection: Http2Connection) {
     super();
-    const { pool } = connection.context.reactor;
     this.scheme = connection.scheme;
     this.client = connection.client;
     this.listenerAction = connection.listenerAction;
@@ -92,7 +91,7 @@ export class Http2ServerStream extends Http2Stream implements DownstreamStream, 
     this.paused = false;
     this.wantsWritable = false;
     this.connection = connection;
-    this.content = new InputQueue(pool);
+    this.content = null;
     this.piece = NO_BUFFER;
     this.pieceOffset = 0;
     this.pieceLength = 0;
@@ -104,7 +103,7 @@ export class Http2ServerStream extends Http2Stream implements DownstreamStream, 
     this.readBuffer = NO_BUFFER;
     this.cutting = false;
     this.isGone = false;
-    this.early = new InputQueue(pool);
+    this.early = null;
     this.isUpgrade = false;
     this.tunnelOpen = false;
   }
@@ -177,6 +176,7 @@ export class Http2ServerStream extends Http2Stream implements DownstreamStream, 
     }
     pool.retain(buffer);
     if (this.isUpgrade && !this.tunnelOpen) {
+      this.early ??= new InputQueue(pool);
       this.early.push(buffer, offset, length);
       return;
     }
@@ -207,8 +207,8 @@ export class Http2ServerStream extends Http2Stream implements DownstreamStream, 
   /** The stream is out of the connection: everything that it holds goes home. */
   release(): void {
     const { pool } = this.connection.context.reactor;
-    this.content.clear();
-    this.early.clear();
+    this.content?.clear();
+    this.early?.clear();
     if (this.piece !== NO_BUFFER) pool.release(this.piece);
     this.piece = NO_BUFFER;
     this.trailersDue = null;
@@ -234,10 +234,24 @@ export class Http2ServerStream extends Http2Stream implements DownstreamStream, 
   }
 
   private nextPiece(): void {
-    assert(this.content.shift(), 'content was granted that is not there');
-    this.piece = this.content.buffer;
-    this.pieceOffset = this.content.offset;
-    this.pieceLength = this.content.length;
+    const { content } = this;
+    assert(content?.shift() === true, 'content was granted that is not there');
+    this.piece = content.buffer;
+    this.pieceOffset = content.offset;
+    this.pieceLength = content.length;
+  }
+
+  /** More content, whose reference of `buffer` passes. */
+  private put(buffer: BufferId, offset: number, length: number): void {
+    if (this.pendingBytes === 0) {
+      this.piece = buffer;
+      this.pieceOffset = offset;
+      this.pieceLength = length;
+    } else {
+      this.content ??= new InputQueue(this.connection.context.reactor.pool);
+      this.content.push(buffer, offset, length);
+    }
+    this.connection.engine.offer(this, length);
   }
 
   /** Nothing waits any more. */
@@ -286,8 +300,7 @@ export class Http2ServerStream extends Http2Stream implements DownstreamStream, 
       this.connection.context.reactor.pool.release(buffer);
       return;
     }
-    this.content.push(buffer, offset, length);
-    this.connection.engine.offer(this, length);
+    this.put(buffer, offset, length);
     this.wantsWritable = true;
     if (this.pendingBytes >= PUMP_BYTES) this.connection.pump();
   }
@@ -335,11 +348,10 @@ export class Http2ServerStream extends Http2Stream implements DownstreamStream, 
       if (this.file !== NO_FILE && this.id !== 0) this.fileDone();
       return;
     }
-    this.content.push(buffer, pool.offsetOf(buffer), result);
+    this.put(buffer, pool.offsetOf(buffer), result);
     this.fileOffset += result;
     this.fileLeft -= result;
     this.fileRead += result;
-    this.connection.engine.offer(this, result);
   }
 
   private fileDone(): void {
@@ -396,7 +408,8 @@ export class Http2ServerStream extends Http2Stream implements DownstreamStream, 
     if (this.id === 0) return;
     this.tunnelOpen = true;
     const { early, connection } = this;
-    while (early.shift()) {
+    this.early = null;
+    while (early?.shift() === true) {
       const { length } = early;
       this.exchange?.onRequestData(early.buffer, early.offset, length);
       if (!this.paused && this.id !== 0) connection.engine.consumed(this, length);
