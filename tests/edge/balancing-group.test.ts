@@ -474,13 +474,31 @@ describe('a server whose name has several addresses', () => {
   const config = `[path_routes."example.com"."/"]\ntype = "Proxy"\nurl = "http://both.test:8080"\n`;
   const security = `[path_routes."example.com"."/".security]\nmax_idle_connections_per_host = 0\n`;
 
-  it('is used at all of them', () => {
+  it('is used at all of them in turn', () => {
+    const world = new EdgeWorld({ config: config + security });
+    for (const [address, body] of [
+      [ORIGIN, '1'],
+      ['10.0.0.9', '2'],
+    ]) {
+      const origin = world.origin({ family: 'ipv4', address, port: 8080 });
+      origin.answers(ok(body, 'Connection: close'));
+    }
+    assert.deepEqual(asked(world, world.client(), 12), { 1: 6, 2: 6 });
+    world.end();
+  });
+
+  it('is used at the others while one can’t be connected to, and there again when it can', () => {
     const world = new EdgeWorld({ config: config + security });
     const near = world.origin({ family: 'ipv4', address: ORIGIN, port: 8080 });
     near.answers(ok('1', 'Connection: close'));
     const client = world.client();
     // Nobody listens at the other one: it rests, and costs nobody anything meanwhile.
     assert.deepEqual(asked(world, client, 12), { 1: 12 });
+    const far = world.origin({ family: 'ipv4', address: '10.0.0.9', port: 8080 });
+    far.answers(ok('2', 'Connection: close'));
+    assert.deepEqual(asked(world, client, 12), { 1: 12 });
+    world.pass(10_000);
+    assert.deepEqual(asked(world, client, 12), { 1: 6, 2: 6 });
     world.end();
   });
 });
