@@ -3,6 +3,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { COMPARTMENTS } from '../../src/master/compartments.ts';
+import { describe as describeRoom, measureLine, unmetDemands } from '../../src/master/describe.ts';
 import type { Machine } from '../../src/master/machine.ts';
 import { type Measure, planRoom, type RoomRequest, STRONGEST, type Wishes } from '../../src/master/plan.ts';
 
@@ -114,6 +115,17 @@ describe('the plan of a room', () => {
     assert.deepEqual(keys.landlock?.connectPorts, []);
     assert.ok(keys.namespaces.includes('net'));
     assert.ok(!keys.landlock?.paths.some(({ path }) => path === '/var'));
+  });
+
+  it('is told in words, with what stops the start', () => {
+    const measures = describeRoom('edge', ORDINARY, { ...STRONGEST, user: { uid: 1, gid: 1 } });
+    const lines = measures.map(measureLine);
+    assert.ok(lines.includes('NOT user: needs root (or CAP_SETUID and CAP_SETGID) to become another user'));
+    assert.ok(lines.includes('no_new_privs: set'));
+    assert.deepEqual(
+      unmetDemands(measures).map(({ name }) => name),
+      ['user'],
+    );
   });
 
   it('is plain data', () => {
