@@ -36,7 +36,7 @@ export const D_PING = 2;
 export const D_PRIORITY = 3;
 /** DATA without content that ends nothing, and frames of unknown types (CVE-2019-9518). */
 export const D_EMPTY = 4;
-/** WINDOW_UPDATE, beyond what was sent to be acknowledged by it. */
+/** WINDOW_UPDATE, beyond what was sent to be acknowledged by it, and RST_STREAM of streams that are over. */
 export const D_WINDOW_UPDATE = 5;
 /** DATA of a byte or two. */
 export const D_TINY_DATA = 6;

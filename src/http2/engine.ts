@@ -64,6 +64,10 @@ const RESETS_KEPT = 256;
 const GRANTING_BYTES = 1024;
 /** WINDOW_UPDATE frames that such a frame calls for: two kinds, and some to spare. */
 const GRANTED_UPDATES = 4;
+/** Streams that a client may cancel for each that it lets complete: hedging and impatient clients do. Our own choice. */
+const RESETS_PER_COMPLETED = 0.5;
+/** Frames that come for a stream when it is over: a WINDOW_UPDATE and a RST_STREAM that crossed its end. */
+const UPDATES_PER_COMPLETED = 2;
 /** What the PING that goes with a first GOAWAY carries (two words). */
 const DRAIN_PING = 0x647261;
 
@@ -441,7 +445,10 @@ export class Http2Engine<S extends Http2Stream> {
   // ---- The end of streams, for the receiver too -------------------------------------------------------
 
   closeIfEnded(stream: S): void {
-    if (stream.localEnded && stream.remoteEnded) this.close(stream);
+    if (!stream.localEnded || !stream.remoteEnded) return;
+    this.budgets.grant(D_RESET, RESETS_PER_COMPLETED);
+    this.budgets.grant(D_WINDOW_UPDATE, UPDATES_PER_COMPLETED);
+    this.close(stream);
   }
 
   /** Takes a stream out and tells the owner. */

@@ -222,8 +222,10 @@ export class Http2Receiver<S extends Http2Stream> {
       engine.fail(H2_PROTOCOL_ERROR, -1);
       return;
     }
-    if (engine.isServer && !engine.charge(D_RESET)) return;
     const stream = engine.streams.find(id);
+    // Clients of gRPC reset streams that have been answered in full: nothing is lost by that but the frame.
+    const isAnswered = stream === null || stream.localEnded;
+    if (engine.isServer && !engine.charge(isAnswered ? D_WINDOW_UPDATE : D_RESET)) return;
     if (stream === null) return;
     engine.events.onReset(stream, code, true);
     engine.close(stream);

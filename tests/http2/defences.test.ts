@@ -195,6 +195,21 @@ describe('a budget', () => {
     assert.ok(updates > UPDATES, `${updates} updates`);
   });
 
+  it('lets a client that is answered cancel every third request, and reset what is over already', () => {
+    const server = new End(true);
+    server.receive(HELLO);
+    for (let number = 1; number <= 3000; number++) {
+      const stream = headers(id(number), number % 3 === 0 ? POST : GET, number % 3 !== 0);
+      assert.equal(server.receive(stream), true, `request ${number}`);
+      const request = server.all.at(-1);
+      assert.ok(request !== undefined);
+      if (number % 3 !== 0) server.respond(request, 200, [], null);
+      assert.equal(server.receive(frame(3, 0, id(number), uint32(8))), true, `reset ${number}`);
+      server.flush();
+    }
+    assert.equal(server.engine.streams.count, 0);
+  });
+
   it('bounds the dribble of one byte at a time (CVE-2019-9511)', () => {
     const server = new End(true);
     server.receive(Buffer.concat([HELLO, settings([4, 0]), headers(1, GET)]));
