@@ -46,20 +46,12 @@ export const NOT_BUILT: readonly NotBuilt[] = [
     mend: 'use 1, or leave it out: one worker runs',
   },
   {
-    keys: ['server.http2_enabled'],
-    asks: isTrue,
-    feature: 'HTTP/2',
-    values: '`true`',
-    mend: 'leave it out, or write false: clients are served HTTP/1.1',
-  },
-  {
     keys: ['server.http3_enabled'],
     asks: isTrue,
     feature: 'HTTP/3',
     values: '`true`',
     mend: 'leave it out, or write false',
   },
-  { keys: ['http2'], asks: always, feature: 'HTTP/2', values: 'any', mend: 'remove the section' },
   { keys: ['http3'], asks: always, feature: 'HTTP/3', values: 'any', mend: 'remove the section' },
   {
     keys: ['security.drop_privileges_user', 'security.drop_privileges_group'],

@@ -90,7 +90,8 @@ function configure(
   let sessions: TlsSessions | null = null;
   try {
     const kernel = prepareKernelTls(config.tls, worker.reactor, (message) => worker.log.warn(message));
-    if (config.tls !== null) sessions = withKernelTls(serverTls.load(config.tls), kernel);
+    if (config.tls !== null)
+      sessions = withKernelTls(serverTls.load(config.tls, config.server.http2Enabled), kernel);
     worker.configure(config, resolved, sessions, backendTls);
     prober.follow(healthTargets(config, resolved, backendTls));
     serverTls.keep();
@@ -207,6 +208,7 @@ function needingRestart(before: Config, after: Config): string[] {
     keys.push('server.listen');
   if (JSON.stringify(before.server.http) !== JSON.stringify(after.server.http)) keys.push('server.http');
   if ((before.tls === null) !== (after.tls === null)) keys.push('tls');
+  if (JSON.stringify(before.http2) !== JSON.stringify(after.http2)) keys.push('http2');
   if (before.server.threads !== after.server.threads) keys.push('server.threads');
   if (before.performance.hugePagesEnabled !== after.performance.hugePagesEnabled)
     keys.push('performance.huge_pages_enabled');

@@ -11,7 +11,8 @@ import type { TlsMaterial } from '../tls/settings.ts';
 import { TicketKeys } from '../tls/ticket-keys.ts';
 
 /** For ALPN, best first. */
-const PROTOCOLS = ['http/1.1'];
+const PROTOCOLS = ['h2', 'http/1.1'];
+const PROTOCOLS_WITHOUT_HTTP2 = ['http/1.1'];
 
 /** Keys of tickets, and what they were made of. */
 interface Tickets {
@@ -41,12 +42,13 @@ export class ServerTls {
    * Contexts for new connections; `keep` or `drop` follows. Throws an Error with the reason where something can't be
    * used, and nothing is left behind.
    */
-  load(settings: TlsConfig): ServerContexts {
+  load(settings: TlsConfig, http2Enabled: boolean): ServerContexts {
     const material = readTlsFiles(settings);
     this.loaded = this.ticketsFor(settings, material.ticketKeys);
     try {
       const tickets = this.loaded.keys;
-      const contexts = new ServerContexts({ settings, material, tickets, protocols: PROTOCOLS });
+      const protocols = http2Enabled ? PROTOCOLS : PROTOCOLS_WITHOUT_HTTP2;
+      const contexts = new ServerContexts({ settings, material, tickets, protocols });
       this.contextsLoaded = contexts;
       this.expiries = expiriesOf(settings, material);
       return contexts;

@@ -12,7 +12,7 @@ import { faultOf } from '../http/fault.ts';
 import { F_DATE, F_SERVER, FIELDS_MAX, type FieldSection } from '../http/fields.ts';
 import { SCHEME_HTTP, SCHEME_HTTPS } from '../http/message.ts';
 import type { HeadLimits } from '../http1/request-parser.ts';
-import type { Handle, ListenerHandler, Reactor } from '../io/reactor.ts';
+import type { Handle, ListenerHandler, Reactor, SocketHandler } from '../io/reactor.ts';
 import { AccessRecord, type Log } from '../log/log.ts';
 import { errnoName } from '../sys/errno.ts';
 import type { SocketAddress } from '../sys/sockaddr.ts';
@@ -21,7 +21,7 @@ import type { Handshake } from '../tls/handshake.ts';
 import { BackendServer, serverKey } from './backend-server.ts';
 import { type BackendTls, type BackendTlsSet, contextOf, NO_BACKEND_TLS } from './backend-tls.ts';
 import { ClientAddress } from './client-address.ts';
-import type { EdgeContext, EdgeLimits } from './context.ts';
+import type { ClientConnection, EdgeContext, EdgeLimits } from './context.ts';
 import { Exchange } from './exchange.ts';
 import { ForwardedParts } from './forwarded.ts';
 import { Generation, type ResolvedServers, type ServerRegistry } from './generation.ts';
@@ -29,10 +29,14 @@ import { ConstantBytes } from './header-rules.ts';
 import { VerdictTable } from './health-verdicts.ts';
 import { Http1Connection } from './http1-connection.ts';
 import { ClientEngine, ServerEngine } from './http1-engine.ts';
+import { Http2Connection } from './http2-connection.ts';
+import { Http2Shared } from './http2-shared.ts';
 import { EdgeMetrics, type MetricsSource, type SharedMetrics } from './metrics.ts';
+import { PlainAcceptor, type PlainConnections } from './plain-acceptor.ts';
 import { ProxyResponder } from './proxy-responder.ts';
 import { ENTRIES_DEFAULT, RateLimiter } from './rate-limit.ts';
 import type { RouteAction } from './route.ts';
+import type { SocketPort } from './stream.ts';
 import { type SecureConnections, TlsAcceptor, type TlsSessions } from './tls-acceptor.ts';
 import type { TlsSocket } from './tls-socket.ts';
 import type { UpstreamGroup } from './upstream-group.ts';
@@ -66,7 +70,14 @@ export interface EdgeCounters {
 }
 
 export class EdgeWorker
-  implements EdgeContext, ListenerHandler, TimerHandler, ServerRegistry, SecureConnections, MetricsSource
+  implements
+    EdgeContext,
+    ListenerHandler,
+    TimerHandler,
+    ServerRegistry,
+    SecureConnections,
+    PlainConnections,
+    MetricsSource
 {
   readonly reactor: Reactor;
   readonly log: Log;
@@ -84,7 +95,11 @@ export class EdgeWorker
   private readonly unixListeners: Set<Handle>;
   /** Those that answer every request in one way, and never by a route. */
   private readonly listenerActions: Map<Handle, RouteAction>;
-  private readonly connections: Set<Http1Connection>;
+  private readonly connections: Set<ClientConnection>;
+  /** Connections without TLS of which nothing was read yet. */
+  private readonly plain: PlainAcceptor;
+  /** What connections of HTTP/2 share; made with the first of them. */
+  private http2: Http2Shared | null;
   /** Where the configuration has [tls]. */
   private tls: TlsAcceptor | null;
   private readonly secureListeners: Set<Handle>;
@@ -122,6 +137,8 @@ export class EdgeWorker
     this.unixListeners = new Set();
     this.listenerActions = new Map();
     this.connections = new Set();
+    this.plain = new PlainAcceptor(this);
+    this.http2 = null;
     this.tls = null;
     this.secureListeners = new Set();
     this.servers = new Map();
@@ -181,7 +198,7 @@ export class EdgeWorker
   }
 
   get openConnections(): number {
-    return this.connections.size + (this.tls === null ? 0 : this.tls.size);
+    return this.connections.size + this.plain.size + (this.tls === null ? 0 : this.tls.size);
   }
 
   // ---- Metrics ----------------------------------------------------------------------------------------
@@ -276,22 +293,58 @@ export class EdgeWorker
       this.tls.accept(handle, client, this.limits.clientHeaderTimeoutMs);
     } else {
       const action = this.listenerActions.get(listener) ?? null;
-      const connection = new Http1Connection(this, this.reactor, handle, client, SCHEME_HTTP, action);
-      this.reactor.adopt(handle, connection);
-      this.connections.add(connection);
-      connection.start();
+      // With prior knowledge HTTP/2 needs no TLS; where everything is redirected nobody has any.
+      if (this.config.server.http2Enabled && action === null)
+        this.plain.accept(handle, client, action, this.limits.clientHeaderTimeoutMs);
+      else this.begin(this.reactor, handle, client, SCHEME_HTTP, action, false);
     }
     this.regulateAccept();
+  }
+
+  /** A connection whose protocol is known. */
+  private begin(
+    port: SocketPort,
+    handle: Handle,
+    client: ClientAddress,
+    scheme: number,
+    action: RouteAction | null,
+    isHttp2: boolean,
+  ): SocketHandler {
+    const connection = isHttp2
+      ? new Http2Connection(this, port, handle, client, scheme, action, this.sharedHttp2())
+      : new Http1Connection(this, port, handle, client, scheme, action);
+    port.adopt(handle, connection);
+    this.connections.add(connection);
+    connection.start();
+    if (this.isDraining) connection.shutdown();
+    return connection;
+  }
+
+  private sharedHttp2(): Http2Shared {
+    if (this.http2 === null) this.http2 = new Http2Shared(this.reactor.pool, this.config.http2);
+    return this.http2;
+  }
+
+  onChosen(
+    handle: Handle,
+    client: ClientAddress,
+    action: RouteAction | null,
+    isHttp2: boolean,
+  ): SocketHandler {
+    const handler = this.begin(this.reactor, handle, client, SCHEME_HTTP, action, isHttp2);
+    this.onConnectionGone();
+    return handler;
+  }
+
+  onChoiceGone(): void {
+    this.onConnectionGone();
   }
 
   onSecured(socket: TlsSocket, handshake: Handshake, client: ClientAddress): void {
     client.identity = clientIdentityOf(handshake.ssl);
     this.metrics?.handshakeDone(handshake.wasResumed);
-    const connection = new Http1Connection(this, socket, socket.handle, client, SCHEME_HTTPS, null);
-    socket.adopt(socket.handle, connection);
-    this.connections.add(connection);
-    connection.start();
-    if (this.isDraining) connection.shutdown();
+    const isHttp2 = handshake.protocol === 'h2';
+    this.begin(socket, socket.handle, client, SCHEME_HTTPS, null, isHttp2);
   }
 
   onHandshakeFailed(client: ClientAddress, reason: string): void {
@@ -340,7 +393,7 @@ export class EdgeWorker
     for (const listener of this.listeners) this.reactor.acceptResume(listener);
   }
 
-  onConnectionClosed(connection: Http1Connection): void {
+  onConnectionClosed(connection: ClientConnection): void {
     this.connections.delete(connection);
     this.onConnectionGone();
   }
@@ -363,6 +416,7 @@ export class EdgeWorker
     if (this.openConnections > 0)
       this.log.warn('shutdown_timeout_secs is over', { cut: this.openConnections });
     for (const connection of [...this.connections]) connection.abort();
+    this.plain.abort();
     this.tls?.abort();
     this.checkStopped();
   }
@@ -378,6 +432,7 @@ export class EdgeWorker
     this.reactor.timers.disarm(this.calmTimer);
     for (const listener of this.listeners.splice(0)) this.reactor.close(listener, false);
     for (const connection of [...this.connections]) connection.shutdown();
+    this.plain.abort();
     this.reactor.timers.arm(this.shutdownTimer, this.reactor.nowMs + timeoutMs);
     this.checkStopped();
   }
@@ -391,6 +446,8 @@ export class EdgeWorker
     this.generation = null;
     this.tls?.close();
     this.tls = null;
+    this.http2?.release();
+    this.http2 = null;
     this.metrics?.stop();
     this.constants.release();
     stopped();

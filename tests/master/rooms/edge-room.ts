@@ -33,7 +33,7 @@ const { reactor } = openReactor({
 const kernelReactor = reactor as unknown as KernelReactor<SocketSlot>;
 kernelReactor.listen = (_address, _options, handler) => kernelReactor.listenOn(LISTENER, handler);
 const worker = new EdgeWorker(reactor, new Log(config.logging));
-const sessions = config.tls === null ? null : withKernelTls(new ServerTls().load(config.tls), null);
+const sessions = config.tls === null ? null : withKernelTls(new ServerTls().load(config.tls, false), null);
 const backendTls = loadBackendTls(config);
 worker.configure(config, await resolveServers(config), sessions, backendTls);
 worker.listen(config.server.listen[0]);
