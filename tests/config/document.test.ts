@@ -38,7 +38,6 @@ test('the example is refused for what is not built yet, and for nothing else', (
     problems.map((problem) => `${problem.line} ${brief(problem)}`),
     [
       '8 server.threads: Not supported yet: more than one worker',
-      '10 server.http2_enabled: Not supported yet: HTTP/2',
       '12 server.http3_enabled: Not supported yet: HTTP/3',
       '28 security.drop_privileges_user: Not supported yet: dropping privileges',
       '29 security.drop_privileges_group: Not supported yet: dropping privileges',

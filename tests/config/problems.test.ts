@@ -489,9 +489,7 @@ test('control characters of a broken line do not reach the terminal', () => {
 /** A file that asks for the feature with this key, for each entry of the table. */
 const ASKING: readonly string[] = [
   '[server]\nthreads = 2',
-  '[server]\nhttp2_enabled = true',
   '[server]\nhttp3_enabled = true',
-  '[http2]',
   '[http3]',
   '[security]\ndrop_privileges_user = "nobody"',
   '[security]\nenable_seccomp = true',
