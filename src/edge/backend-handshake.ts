@@ -1,6 +1,6 @@
 /**
- * The TLS side of one connection to a backend until it is open, and the words for what went wrong on it. Owned by
- * the Http1Backend, whose port its socket is.
+ * The TLS side of one connection to a backend until it is open, what was agreed on, and the words for what went wrong on
+ * it. Owned by whoever speaks over it, whose port its socket is.
  */
 
 import type { Reactor } from '../io/reactor.ts';
@@ -14,16 +14,19 @@ export class BackendHandshake implements TlsOwner {
   private readonly context: ClientContext;
   private handshake: Handshake | null;
   private failure: string;
+  private agreed: string;
 
   /** Throws where memory is exhausted. */
-  constructor(reactor: Reactor, context: ClientContext) {
+  constructor(reactor: Reactor, context: ClientContext, offersHttp2: boolean) {
     this.context = context;
-    this.handshake = new Handshake(context.newSession(), false);
+    this.handshake = new Handshake(context.newSession(offersHttp2), false);
     this.socket = new TlsSocket(reactor, 0, this.handshake, false, this);
     this.failure = '';
+    this.agreed = '';
   }
 
-  onTlsOpen(): void {
+  onTlsOpen(_socket: TlsSocket, handshake: Handshake): void {
+    this.agreed = handshake.protocol;
     this.handshake = null;
   }
 
@@ -36,6 +39,11 @@ export class BackendHandshake implements TlsOwner {
     // It has a handler from its connecting on, which hears of it.
   }
 
+  /** HTTP/2 was agreed on. */
+  get isHttp2(): boolean {
+    return this.agreed === 'h2';
+  }
+
   /** Why TLS failed, in the handshake or after it; '' where it didn't. */
   get reason(): string {
     return this.failure === '' && this.socket.reason !== '' ? failureWords(this.socket.reason) : this.failure;
@@ -43,9 +51,13 @@ export class BackendHandshake implements TlsOwner {
 }
 
 /** Where a connection to a backend is to begin; null where memory is exhausted. */
-export function beginHandshake(reactor: Reactor, context: ClientContext): BackendHandshake | null {
+export function beginHandshake(
+  reactor: Reactor,
+  context: ClientContext,
+  offersHttp2 = false,
+): BackendHandshake | null {
   try {
-    return new BackendHandshake(reactor, context);
+    return new BackendHandshake(reactor, context, offersHttp2);
   } catch {
     return null;
   }

@@ -8,7 +8,7 @@ import type { ServerEntry } from '../config/model.ts';
 import { ENOMEM } from '../sys/errno.ts';
 import type { SocketAddress } from '../sys/sockaddr.ts';
 import type { ClientContext } from '../tls/client-context.ts';
-import { beginHandshake } from './backend-handshake.ts';
+import { type BackendHandshake, beginHandshake } from './backend-handshake.ts';
 import type { BackendStream } from './backend-stream.ts';
 import type { BackendTls } from './backend-tls.ts';
 import type { EdgeContext } from './context.ts';
@@ -43,6 +43,8 @@ export class BackendServer {
   readonly key: string;
   /** How TLS is spoken to it, with the sessions that it gave; null: it isn't. */
   readonly tls: ClientContext | null;
+  /** HTTP/2 with prior knowledge, and nothing else. */
+  private readonly speaksHttp2: boolean;
   /** Addresses of its name, used in turn. At least one. */
   addresses: readonly SocketAddress[];
   /** What its exchanges met. */
@@ -67,7 +69,7 @@ export class BackendServer {
   private readonly resting: Http1Backend[];
   private restingTurn: number;
   private readonly all: Set<Http1Backend>;
-  /** Its connections where HTTP/2 is spoken to it; null: HTTP/1.1 is. */
+  /** Its connections where HTTP/2 is spoken to it; null: only HTTP/1.1 is. Over TLS, both may be. */
   private readonly http2: Http2BackendPool | null;
   /** In the metrics; -1 until there is something to count. */
   private number: number;
@@ -89,6 +91,7 @@ export class BackendServer {
     this.label = serverLabel(url);
     this.key = key;
     this.tls = tls;
+    this.speaksHttp2 = speaksHttp2;
     this.addresses = addresses;
     this.health = new PassiveHealth();
     this.inFlight = 0;
@@ -102,7 +105,7 @@ export class BackendServer {
     this.resting = [];
     this.restingTurn = 0;
     this.all = new Set();
-    this.http2 = speaksHttp2 ? new Http2BackendPool(this) : null;
+    this.http2 = speaksHttp2 || tls !== null ? new Http2BackendPool(this) : null;
     this.number = -1;
     this.failure = '';
     this.failureMs = -1;
@@ -126,10 +129,16 @@ export class BackendServer {
   }
 
   /** An idle connection, the warmest first, or a stream on one that has room; or null. It is the caller's. */
-  takeIdle(): BackendStream | null {
-    if (this.http2 !== null) return this.http2.take();
+  takeIdle(forUpgrade: boolean): BackendStream | null {
+    const stream = this.http2 === null || this.keepsToHttp1(forUpgrade) ? null : this.http2.take();
+    if (stream !== null || this.speaksHttp2) return stream;
     this.wakeRested();
     return this.idle.pop() ?? null;
+  }
+
+  /** Over TLS there is HTTP/1.1 for upgrades, which HTTP/2 has none of. */
+  private keepsToHttp1(forUpgrade: boolean): boolean {
+    return forUpgrade && !this.speaksHttp2;
   }
 
   private wakeRested(): void {
@@ -142,10 +151,12 @@ export class BackendServer {
   }
 
   /** A new connection that is being made for `responder` (HTTP/2: perhaps for others too), or -errno. */
-  connect(responder: ProxyResponder, timeoutMs: number): BackendStream | number {
-    if (this.http2 !== null) return this.http2.connect(responder, timeoutMs);
+  connect(responder: ProxyResponder, timeoutMs: number, forUpgrade: boolean): BackendStream | number {
+    const keepsToHttp1 = this.keepsToHttp1(forUpgrade);
+    if (this.http2?.isKnown === true && !keepsToHttp1) return this.http2.connect(responder, timeoutMs);
     const address = this.takeAddress();
-    const handshake = this.tls === null ? null : beginHandshake(this.context.reactor, this.tls);
+    const handshake =
+      this.tls === null ? null : beginHandshake(this.context.reactor, this.tls, !keepsToHttp1);
     if (this.tls !== null && handshake === null) return -ENOMEM;
     const backend = new Http1Backend(this.context, this, handshake);
     const errno = backend.connect(address, responder, timeoutMs);
@@ -153,6 +164,11 @@ export class BackendServer {
     this.all.add(backend);
     this.countConnect();
     return backend;
+  }
+
+  /** TLS on a new connection has agreed on HTTP/2 (Http2BackendPool.adopt). */
+  adoptHttp2(tls: BackendHandshake, responder: ProxyResponder, timeoutMs: number): boolean {
+    return this.http2?.adopt(tls, responder, timeoutMs) === true;
   }
 
   /** The next address in turn, but for those that rest; if all do, the next one all the same. */

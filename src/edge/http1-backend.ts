@@ -155,9 +155,29 @@ export class Http1Backend implements BackendStream, SocketHandler, TimerHandler 
       return;
     }
     this.addressTried(false);
+    if (this.tls?.isHttp2 === true) {
+      this.handOver(this.tls);
+      return;
+    }
     this.context.reactor.timers.disarm(this.timer);
     this.state = S_IDLE;
     this.responder?.onBackendReady(this);
+  }
+
+  /** The backend has chosen HTTP/2: the socket goes to a connection that speaks it, and the responder with it. */
+  private handOver(tls: BackendHandshake): void {
+    const { responder, server } = this;
+    if (
+      responder === null ||
+      !server.adoptHttp2(tls, responder, this.timer.deadlineMs - this.context.reactor.nowMs)
+    ) {
+      this.fault(E_OVERLOAD);
+      return;
+    }
+    this.responder = null;
+    this.state = S_CLOSED;
+    this.context.reactor.timers.disarm(this.timer);
+    server.forget(this);
   }
 
   private addressTried(failed: boolean): void {

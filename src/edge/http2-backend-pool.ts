@@ -12,7 +12,7 @@ import { Http2Workspace } from '../http2/workspace.ts';
 import { type BufferId, LARGE, NO_BUFFER } from '../io/buffer-pool.ts';
 import type { Handle } from '../io/reactor.ts';
 import { ENOMEM } from '../sys/errno.ts';
-import { beginHandshake } from './backend-handshake.ts';
+import { type BackendHandshake, beginHandshake } from './backend-handshake.ts';
 import type { BackendServer } from './backend-server.ts';
 import { Http2Backend } from './http2-backend.ts';
 import { Http2BackendStream } from './http2-backend-stream.ts';
@@ -56,6 +56,8 @@ export class Http2BackendPool {
   private readonly all: Set<Http2Backend>;
   private shared: Http2Workspace | null;
   private buffer: BufferId;
+  /** The server is known to speak HTTP/2: connections are begun for it. Over TLS, the last handshake has told. */
+  isKnown: boolean;
   /** Streams that the last connection took. */
   private streamsKnown: number;
   private toldMs: number;
@@ -69,6 +71,7 @@ export class Http2BackendPool {
     this.all = new Set();
     this.shared = null;
     this.buffer = NO_BUFFER;
+    this.isKnown = server.tls === null;
     this.streamsKnown = STREAMS_GUESSED;
     this.toldMs = -TELL_MS;
   }
@@ -108,7 +111,7 @@ export class Http2BackendPool {
   private begin(timeoutMs: number): Http2Backend | number {
     const { server } = this;
     const { reactor } = server.context;
-    const handshake = server.tls === null ? null : beginHandshake(reactor, server.tls);
+    const handshake = server.tls === null ? null : beginHandshake(reactor, server.tls, true);
     if ((server.tls !== null && handshake === null) || !this.takeMemory()) return -ENOMEM;
     const address = server.takeAddress();
     const connect = (handler: Http2Backend): Handle =>
@@ -122,6 +125,25 @@ export class Http2BackendPool {
     this.all.add(connection);
     server.countConnect();
     return connection;
+  }
+
+  /**
+   * Takes over a socket on which TLS has just agreed on HTTP/2, for `responder`, whose stream waits on it from now on. False:
+   * memory is exhausted, and the socket is the caller's still.
+   */
+  adopt(tls: BackendHandshake, responder: ProxyResponder, timeoutMs: number): boolean {
+    if (!this.takeMemory()) return false;
+    this.isKnown = true;
+    const { handle } = tls.socket;
+    const connection = new Http2Backend(this, tls, null, () => handle, timeoutMs);
+    this.connections.push(connection);
+    this.all.add(connection);
+    const stream = new Http2BackendStream(connection, responder, timeoutMs);
+    connection.waiting.push(stream);
+    responder.onBackendReplaced(stream);
+    tls.socket.adopt(handle, connection);
+    connection.greet();
+    return true;
   }
 
   private takeMemory(): boolean {

@@ -68,8 +68,8 @@ export class Http2Backend implements SocketHandler, TimerHandler, Http2Events<Ht
   private readonly port: SocketPort;
   private readonly tls: BackendHandshake | null;
   readonly handle: Handle;
-  /** Which of the server's it connects to. */
-  private readonly address: SocketAddress;
+  /** Which of the server's it connects to; null: the socket was connected already. */
+  private readonly address: SocketAddress | null;
   private state: number;
   private readonly timer: Timer;
   /** CONNECTING, HELLO: when it fails. OPEN, without streams: since when. LEAVING: when its patience ends. */
@@ -92,11 +92,11 @@ export class Http2Backend implements SocketHandler, TimerHandler, Http2Events<Ht
   /** Streams that it has begun. */
   private begun: number;
 
-  /** `handle` is being connected to `address`. */
+  /** `connect` begins the connection, or gives the handle of one that is there: then `greet` follows. */
   constructor(
     pool: Http2BackendPool,
     tls: BackendHandshake | null,
-    address: SocketAddress,
+    address: SocketAddress | null,
     connect: (handler: Http2Backend) => Handle,
     timeoutMs: number,
   ) {
@@ -199,11 +199,25 @@ export class Http2Backend implements SocketHandler, TimerHandler, Http2Events<Ht
 
   onConnect(_handle: Handle, errno: number): void {
     if (this.state !== S_CONNECTING) return;
-    this.server.addressTried(this.address, errno < 0);
+    this.addressTried(errno < 0);
     if (errno < 0) {
       this.lose(this.tellTlsFailure() ? E_UPSTREAM_TLS : E_CONNECT);
       return;
     }
+    if (this.tls !== null && !this.tls.isHttp2) {
+      this.pool.isKnown = false;
+      this.lose(E_UPSTREAM_REFUSED);
+      return;
+    }
+    this.greet();
+  }
+
+  private addressTried(failed: boolean): void {
+    if (this.address !== null) this.server.addressTried(this.address, failed);
+  }
+
+  /** Says hello, and awaits the backend's. */
+  greet(): void {
     this.state = S_HELLO;
     this.engine.start(this.context.reactor.nowMs);
     this.out.flush();
@@ -370,7 +384,7 @@ export class Http2Backend implements SocketHandler, TimerHandler, Http2Events<Ht
     switch (this.state) {
       case S_CONNECTING:
       case S_HELLO:
-        this.server.addressTried(this.address, true);
+        this.addressTried(true);
         this.lose(E_CONNECT_TIMEOUT);
         return;
       case S_LEAVING:

@@ -202,7 +202,7 @@ export class ProxyResponder implements Responder {
 
   /** Takes an idle connection or begins a new one. */
   private connect(exchange: Exchange, route: ProxyRoute, server: BackendServer): void {
-    const idle = this.retried || this.isProbe ? null : server.takeIdle();
+    const idle = this.retried || this.isProbe ? null : server.takeIdle(this.upgrade !== '');
     if (idle !== null) {
       this.reused = true;
       this.use(idle);
@@ -210,7 +210,7 @@ export class ProxyResponder implements Responder {
     }
     this.reused = false;
     this.attempts++;
-    const backend = server.connect(this, route.connectTimeoutMs);
+    const backend = server.connect(this, route.connectTimeoutMs, this.upgrade !== '');
     if (typeof backend === 'number') {
       this.finish();
       exchange.fail(E_OVERLOAD);
@@ -227,6 +227,11 @@ export class ProxyResponder implements Responder {
     server.addInFlight(-1);
     if (this.isProbe) server.probeDropped();
     this.isProbe = false;
+  }
+
+  /** The connection that is being made turned out to be of another kind, of which `backend` will be ready. */
+  onBackendReplaced(backend: BackendStream): void {
+    this.backend = backend;
   }
 
   onBackendReady(backend: BackendStream): void {

@@ -45,6 +45,12 @@ export const SSL_CTX_set_ciphersuites = declareOpenssl<(ctx: number, names: stri
 export const SSL_CTX_set_alpn_protos = declareOpenssl<
   (ctx: number, protocols: string, length: number) => number
 >('SSL_CTX_set_alpn_protos', INT, [ADDRESS, 'str', INT]);
+/** The same for one connection, instead of its context's. */
+export const SSL_set_alpn_protos = declareOpenssl<(ssl: number, protocols: string, length: number) => number>(
+  'SSL_set_alpn_protos',
+  INT,
+  [ADDRESS, 'str', INT],
+);
 
 /** Groups for key exchange, in OpenSSL's syntax. Returns 1, or 0 for a list that it doesn't understand. */
 export function setGroups(ctx: number, groups: string): number {

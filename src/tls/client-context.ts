@@ -36,6 +36,7 @@ import {
   SSL_CTX_use_certificate,
   SSL_CTX_use_PrivateKey,
   SSL_get_SSL_CTX,
+  SSL_set_alpn_protos,
   SSL_VERIFY_NONE,
   SSL_VERIFY_PEER,
   setGroups,
@@ -71,6 +72,7 @@ const SSL_OP_NO_RENEGOTIATION = 0x40000000;
 /** Intermediates between a backend's certificate and a trusted one. */
 export const VERIFY_DEPTH_MAX = 8;
 const ALPN = '\x08http/1.1';
+const ALPN_WITH_HTTP2 = '\x02h2\x08http/1.1';
 const SUITES_1_2 = namesOf(TLS12);
 const SUITES_1_3 = namesOf(TLS13);
 /**
@@ -139,13 +141,17 @@ export class ClientContext {
     contexts.set(this.ctx, this);
   }
 
-  /** SSL object for a new connection: connect state, with name, verification, and a session to resume where there is one. */
-  newSession(): number {
+  /**
+   * SSL object for a new connection: connect state, with name, verification, and a session to resume where there is one.
+   * HTTP/2 and HTTP/1.1 are offered, or HTTP/1.1 alone.
+   */
+  newSession(offersHttp2 = false): number {
     assert(this.ctx !== 0, 'a connection under a context that is gone');
     const ssl = SSL_new(this.ctx);
     if (ssl === 0) return 0;
     SSL_set_connect_state(ssl);
-    if (this.sentName !== '' && setHostName(ssl, this.sentName) !== 1) {
+    const isSet = !offersHttp2 || SSL_set_alpn_protos(ssl, ALPN_WITH_HTTP2, ALPN_WITH_HTTP2.length) === 0;
+    if (!isSet || (this.sentName !== '' && setHostName(ssl, this.sentName) !== 1)) {
       SSL_free(ssl);
       return 0;
     }

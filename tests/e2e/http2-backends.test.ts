@@ -1,4 +1,4 @@
-/** Backends that are spoken to in HTTP/2 without TLS: Node's http2 behind the started product, clients of HTTP/1.1 before it. */
+/** Backends that are spoken to in HTTP/2: Node's http2 behind the started product, clients of HTTP/1.1 before it. */
 
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
@@ -6,15 +6,19 @@ import { once } from 'node:events';
 import { existsSync, unlinkSync } from 'node:fs';
 import { Agent, type IncomingHttpHeaders, type IncomingMessage, request } from 'node:http';
 import {
+  createSecureServer,
   createServer,
   type IncomingHttpHeaders as Http2Headers,
+  type Http2SecureServer,
   type Http2Server,
+  type SecureServerOptions,
   type ServerHttp2Session,
   type ServerHttp2Stream,
   type ServerOptions,
 } from 'node:http2';
-import type { AddressInfo } from 'node:net';
+import type { AddressInfo, Socket } from 'node:net';
 import { after, before, describe, test } from 'node:test';
+import { testAuthority } from '../fixtures/certificates.ts';
 import { type Edge, startEdge } from '../fixtures/edge.ts';
 import { IO_BACKENDS } from '../fixtures/io-backends.ts';
 import { sha256, socketPath } from '../fixtures/origin.ts';
@@ -34,11 +38,14 @@ class Backend {
   requests = 0;
   readonly paths: string[] = [];
   script: Script = answer;
-  readonly server: Http2Server;
+  readonly server: Http2Server | Http2SecureServer;
   url = '';
 
-  constructor(options: ServerOptions) {
-    this.server = createServer(options);
+  private readonly isSecure: boolean;
+
+  constructor(options: ServerOptions | SecureServerOptions) {
+    this.isSecure = 'key' in options;
+    this.server = this.isSecure ? createSecureServer(options) : createServer(options);
     this.server.on('session', (session) => {
       this.sessions.push(session);
       session.on('error', () => session.destroy());
@@ -56,7 +63,9 @@ class Backend {
     else this.server.listen(path);
     await once(this.server, 'listening');
     this.url =
-      path === null ? `http://127.0.0.1:${(this.server.address() as AddressInfo).port}` : `unix:${path}`;
+      path === null
+        ? `${this.isSecure ? 'https' : 'http'}://127.0.0.1:${(this.server.address() as AddressInfo).port}`
+        : `unix:${path}`;
     return this;
   }
 
@@ -445,6 +454,112 @@ for (const io of IO_BACKENDS) {
         },
       });
       assert.equal(reply.status, 502);
+    });
+  });
+}
+
+const authority = testAuthority();
+const identity = authority.server(['127.0.0.1']);
+
+for (const io of IO_BACKENDS) {
+  describe(`a backend that chooses HTTP/2 over TLS (${io})`, () => {
+    let edge: Edge;
+    let backend: Backend;
+    let narrow: Backend;
+    let upgrades = 0;
+    const files = { key: identity.key, cert: identity.cert };
+
+    before(async () => {
+      backend = await new Backend({
+        ...files,
+        allowHTTP1: true,
+        settings: { maxConcurrentStreams: 1000 },
+      }).listen(null);
+      narrow = await new Backend({ ...files, settings: { maxConcurrentStreams: 2 } }).listen(null);
+      backend.server.on('upgrade', (_request: IncomingMessage, socket: Socket) => {
+        upgrades++;
+        socket.end('HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\nhi');
+      });
+      const route = (host: string, url: string): string =>
+        `[host_routes."${host}.test"]\ntype = "Proxy"\nurl = "${url}"\nca_path = "${authority.certPath}"\n`;
+      edge = await startEdge([route('tls', backend.url), route('narrow', narrow.url)].join('\n'), { io });
+    });
+
+    after(async () => {
+      await edge.stop();
+      backend.close();
+      narrow.close();
+    });
+
+    test('gets requests that come together at the very start', async () => {
+      const replies = await Promise.all(
+        Array.from({ length: 20 }, (_, index) => ask(edge, 'tls', `/${index}`)),
+      );
+      for (const reply of replies) assert.equal(told(reply).headers[':scheme'], 'https');
+      const before = backend.sessions.length;
+      assert.ok(before <= 20);
+    });
+
+    test('takes 10 MiB and sends as much', async () => {
+      const up = told(await ask(edge, 'tls', '/up', { method: 'POST', body: large }));
+      assert.equal(up.sha256, sha256(large));
+      assert.equal(sha256((await ask(edge, 'tls', '/large')).body), sha256(large));
+    });
+
+    test('serves 100 exchanges at once without a further connection', async () => {
+      backend.reset();
+      await ask(edge, 'tls', '/warm');
+      const before = backend.sessions.length;
+      const held: ServerHttp2Stream[] = [];
+      backend.script = (stream) => {
+        held.push(stream);
+        if (held.length < 100) return;
+        for (const one of held) {
+          one.respond({ ':status': 200 });
+          one.end('ok');
+        }
+      };
+      const replies = await Promise.all(
+        Array.from({ length: 100 }, (_, index) => ask(edge, 'tls', `/${index}`)),
+      );
+      assert.ok(replies.every(({ status }) => status === 200));
+      assert.equal(backend.sessions.length, before);
+      backend.reset();
+    });
+
+    test('gets further connections where it takes two at once', async () => {
+      narrow.reset();
+      const held: ServerHttp2Stream[] = [];
+      narrow.script = (stream) => {
+        held.push(stream);
+        if (held.length < 6) return;
+        for (const one of held) {
+          one.respond({ ':status': 200 });
+          one.end('ok');
+        }
+      };
+      const replies = await Promise.all(
+        Array.from({ length: 6 }, (_, index) => ask(edge, 'narrow', `/${index}`)),
+      );
+      assert.ok(replies.every(({ status }) => status === 200));
+      narrow.reset();
+    });
+
+    test('is asked for a websocket in HTTP/1.1', async () => {
+      const client = await RawClient.connect(edge.port);
+      await client.send(
+        'GET /ws HTTP/1.1\r\nHost: tls.test\r\nConnection: upgrade\r\nUpgrade: websocket\r\n' +
+          'Sec-WebSocket-Key: x3JJHMbDL1EzLkh9GBhXDw==\r\nSec-WebSocket-Version: 13\r\n\r\n',
+      );
+      await until(() => upgrades === 1, PATIENCE_MS, 'the upgrade');
+      client.destroy();
+      assert.equal(told(await ask(edge, 'tls', '/after')).headers[':scheme'], 'https');
+    });
+
+    test('leaves with GOAWAY, and is connected to again', async () => {
+      backend.reset();
+      for (const session of backend.sessions) if (!session.destroyed) session.goaway(0);
+      assert.equal((await ask(edge, 'tls', '/next')).status, 200);
     });
   });
 }
