@@ -64,7 +64,8 @@ function suite(io: IoBackend): void {
       const text = await curl(start, '-L', '--cacert', authority.certPath, ...resolve);
       assert.match(text, /^HTTP\/1\.1 301 /);
       assert.equal(locationOf(text), `https://example.com:${edge.port}/page?q=1`);
-      assert.ok(text.includes('HTTP/1.1 200 OK') && text.endsWith(CONTENT), text);
+      assert.match(text, /^HTTP\/2 200/m);
+      assert.ok(text.endsWith(CONTENT), text);
     });
 
     for (const method of ['GET', 'HEAD', 'POST', 'PUT', 'DELETE', 'PATCH', 'OPTIONS']) {
