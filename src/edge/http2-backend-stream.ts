@@ -112,7 +112,7 @@ export class Http2BackendStream extends Http2Stream implements BackendStream {
 
   sendData(buffer: BufferId, offset: number, length: number): boolean {
     const { pool } = this.connection.context.reactor;
-    if (this.id === 0 || length === 0) {
+    if (this.id === 0 || this.finishing || length === 0) {
       pool.release(buffer);
       return true;
     }
@@ -125,7 +125,7 @@ export class Http2BackendStream extends Http2Stream implements BackendStream {
 
   sendEnd(trailers: FieldSection): boolean {
     const { engine } = this.connection;
-    if (this.id === 0 || this.localEnded) return true;
+    if (this.id === 0 || this.localEnded || this.finishing || this.trailersDue !== null) return true;
     if (trailers.count === 0) engine.end(this);
     else if (this.pendingBytes === 0) engine.trailers(this, trailers);
     else this.trailersDue = trailers;

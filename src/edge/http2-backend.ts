@@ -72,7 +72,7 @@ export class Http2Backend implements SocketHandler, TimerHandler, Http2Events<Ht
   private readonly address: SocketAddress | null;
   private state: number;
   private readonly timer: Timer;
-  /** CONNECTING, HELLO: when it fails. OPEN, without streams: since when. LEAVING: when its patience ends. */
+  /** CONNECTING, HELLO: when it fails. OPEN: since when it has no streams; -1: it has some, or has not been looked at. */
   private atMs: number;
   private receivedMs: number;
   /** Those that want to be begun when it is open. */
@@ -89,8 +89,6 @@ export class Http2Backend implements SocketHandler, TimerHandler, Http2Events<Ht
   private isSuspect: boolean;
   /** What all streams fail with: the connection is lost. 0: it isn't. */
   private loss: number;
-  /** Streams that it has begun. */
-  private begun: number;
 
   /** `connect` begins the connection, or gives the handle of one that is there: then `greet` follows. */
   constructor(
@@ -126,7 +124,6 @@ export class Http2Backend implements SocketHandler, TimerHandler, Http2Events<Ht
     this.sendFailed = false;
     this.isSuspect = false;
     this.loss = 0;
-    this.begun = 0;
     if (this.handle >= 0) reactor.timers.arm(this.timer, this.atMs);
   }
 
@@ -151,18 +148,13 @@ export class Http2Backend implements SocketHandler, TimerHandler, Http2Events<Ht
     return this.state === S_OPEN && this.engine.streams.count === 0;
   }
 
-  /** It has carried others before. */
-  get isUsed(): boolean {
-    return this.begun > 0;
-  }
-
   /** Begins a stream. False: memory is exhausted, or there is no room after all. */
   request(stream: Http2BackendStream, fields: FieldSection, isHead: boolean, ends: boolean): boolean {
     const { engine } = this;
     const { nowMs } = this.context.reactor;
     engine.nowMs = nowMs;
     if (!this.hasRoom || !engine.request(stream, this.pool.line, fields, isHead, ends)) return false;
-    this.begun++;
+    this.atMs = -1;
     this.tick(nowMs + TICK_MS);
     if (ends) this.pump();
     return !engine.broken;
@@ -271,6 +263,7 @@ export class Http2Backend implements SocketHandler, TimerHandler, Http2Events<Ht
       // The backend may have answered before it closed: what it said counts, and its end comes behind that.
       this.sendFailed = true;
       if (this.state === S_LEAVING) this.close(true);
+      else this.regulateReading();
       return;
     }
     if (this.state === S_LEAVING) {
@@ -288,7 +281,7 @@ export class Http2Backend implements SocketHandler, TimerHandler, Http2Events<Ht
 
   private regulateReading(): void {
     if (this.state > S_OPEN) return;
-    const readsNot = this.port.sendQueuedBytes(this.handle) >= UNREAD_BYTES_MAX;
+    const readsNot = !this.sendFailed && this.port.sendQueuedBytes(this.handle) >= UNREAD_BYTES_MAX;
     if (readsNot === this.readsNot) return;
     this.readsNot = readsNot;
     if (readsNot) this.port.receiveStop(this.handle);

@@ -641,5 +641,5 @@ export class ProxyResponder implements Responder {
 
 /** RFC 9110 §7.6.3: the version that the message came in, and a pseudonym. False: no room. */
 function addVia(exchange: Exchange, fields: FieldSection, version: number): boolean {
-  return exchange.scratch.addField(fields, F_VIA, '', `${version / 10 === 1 ? '1.0' : '1.1'} sallyport`);
+  return exchange.scratch.addField(fields, F_VIA, '', `${(version / 10).toFixed(1)} sallyport`);
 }

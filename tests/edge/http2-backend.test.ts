@@ -9,6 +9,7 @@ import {
   bodyOf,
   EdgeWorld,
   type EdgeWorldOptions,
+  fieldsOf,
   get,
   type Origin,
   ok,
@@ -123,6 +124,21 @@ describe('a connection to a backend that speaks HTTP/2', () => {
         world.pass(2000);
         assert.deepEqual(origin.ends[0].goaway, [0, H2_NO_ERROR]);
         assert.notEqual(origin.peer(0).end, null);
+      },
+      { security: 'idle_connection_timeout_secs = 5' },
+    );
+  });
+
+  it('idles anew after each request', () => {
+    playAnswering(
+      (world, origin) => {
+        const client = world.client();
+        for (let count = 0; count < 4; count++) {
+          client.send(get());
+          world.pass(3000);
+        }
+        assert.deepEqual(statuses(client.take()), [200, 200, 200, 200]);
+        assert.equal(origin.ends.length, 1);
       },
       { security: 'idle_connection_timeout_secs = 5' },
     );
@@ -353,6 +369,15 @@ describe('a response over HTTP/2', () => {
     world.end();
   });
 
+  it('came in version 2.0', () => {
+    playAnswering(
+      (world) => {
+        assert.deepEqual(fieldsOf(world.client(get()).take(), 'via'), ['2.0 sallyport']);
+      },
+      { server: 'via = true' },
+    );
+  });
+
   it('to HTTP/1.0 is what it would be to HTTP/1.1', () => {
     playAnswering((world) => {
       const client = world.client('GET / HTTP/1.0\r\nHost: example.com\r\n\r\n');
@@ -383,3 +408,73 @@ describe('a server that speaks HTTP/2', () => {
     });
   });
 });
+
+/** A network on which all goes wrong, now and then. */
+const ROUGH: EdgeWorldOptions['faults'] = {
+  reorder: 0.3,
+  partialReceive: 0.2,
+  shortSend: 0.2,
+  windowBytesMin: 4096,
+  latencyMsMax: 20,
+  reset: 0.1,
+  resetMsMax: 5000,
+  refuse: 0.05,
+  slowConnect: 0.1,
+  stallMsMax: 500,
+  deadConnect: 0.05,
+  starve: 0.02,
+  connectFailure: 0.02,
+  offsetReceive: 0.3,
+  late: 0.3,
+  resetDiscards: 0.5,
+};
+
+describe('whatever happens', () => {
+  for (let seed = 1; seed <= 60; seed++) {
+    it(`nothing is left (seed ${seed})`, () => {
+      const random = dice(seed);
+      const world = new EdgeWorld({
+        route: H2C,
+        seed,
+        faults: seed % 2 === 0 ? ROUGH : {},
+        security:
+          'backend_response_timeout_secs = 2\nbackend_connect_timeout_secs = 2\nmax_request_body_size = 10000000',
+      });
+      const origin = new Http2Origin(world, {
+        settings: { maxConcurrentStreams: 1 + random(6) },
+        onRequest: (stream) => {
+          const end = endOf(origin, stream);
+          const choice = random(6);
+          if (choice === 0) end.engine.reset(stream, random(14));
+          else if (choice === 1) end.engine.leave();
+          else if (choice < 5)
+            end.respond(stream, 200, [], random(2) === 0 ? null : Buffer.alloc(random(400_000)));
+        },
+      });
+      const clients: Peer[] = [];
+      for (let step = 0; step < 60; step++) {
+        const choice = random(8);
+        const client = clients[random(clients.length)];
+        if (choice < 3) clients.push(world.client(get(`/${step}`)));
+        else if (choice === 3)
+          clients.push(world.client(withBody('POST', '/p', 'x'.repeat(random(300_000)))));
+        else if (choice === 4) client?.reset();
+        else if (choice === 5) client?.stopReading();
+        else if (choice === 6 && random(3) === 0 && origin.ends.length > 0)
+          origin.peer(random(origin.ends.length)).reset();
+        else world.pass(random(1500));
+        origin.flush();
+      }
+      world.end();
+    });
+  }
+});
+
+/** Numbers from 0 to below `limit`, the same for the same seed. */
+function dice(seed: number): (limit: number) => number {
+  let state = seed * 2654435761;
+  return (limit) => {
+    state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
+    return Math.trunc((state / 2 ** 32) * limit);
+  };
+}
