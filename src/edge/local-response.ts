@@ -6,6 +6,7 @@ import { BODY_LENGTH, BODY_NONE, METHOD_NAMES } from '../http/message.ts';
 import { reasonPhrase } from '../http/status.ts';
 import { NO_BUFFER, SMALL } from '../io/buffer-pool.ts';
 import type { Exchange } from './exchange.ts';
+import { isGrpcCall, sendGrpcFault } from './grpc.ts';
 
 /** Content that a client had announced is still read up to this much, so that its connection stays of use. */
 const DRAIN_BYTES_MAX = 65536;
@@ -17,11 +18,15 @@ const METHODS = METHOD_NAMES.filter((name) => name !== '' && name !== 'CONNECT' 
   ', ',
 );
 
-/** Answers an exchange with a fault's status, in plain text, and ends it. */
+/** Answers an exchange with a fault's status, in plain text (or as gRPC wants it), and ends it. */
 export function sendFault(exchange: Exchange, code: number): void {
   const status = faultOf(code).status;
   const response = exchange.response;
   response.clear();
+  if (isGrpcCall(exchange)) {
+    sendGrpcFault(exchange, code);
+    return;
+  }
   response.status = status;
   if (status === 405) exchange.addResponseField(F_ALLOW, '', allowedMethods(exchange, code));
   if (

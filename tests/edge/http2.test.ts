@@ -4,11 +4,13 @@ import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
 import { describe, it } from 'node:test';
 import { ClientAddress } from '../../src/edge/client-address.ts';
+import { grpcStatusOf } from '../../src/edge/grpc.ts';
 import { Http1Connection } from '../../src/edge/http1-connection.ts';
 import { Http2Connection } from '../../src/edge/http2-connection.ts';
 import { Http2Shared } from '../../src/edge/http2-shared.ts';
 import { PlainAcceptor, type PlainConnections } from '../../src/edge/plain-acceptor.ts';
 import type { RouteAction } from '../../src/edge/route.ts';
+import { FAULTS, faultOf } from '../../src/http/fault.ts';
 import { M_CONNECT, M_GET, M_HEAD, M_POST, M_TRACE, SCHEME_HTTP } from '../../src/http/message.ts';
 import { DEFAULT_SETTINGS, type Http2Settings } from '../../src/http2/settings.ts';
 import type { Handle, ListenerHandler, SocketHandler } from '../../src/io/reactor.ts';
@@ -537,3 +539,69 @@ describe('a plain listener', () => {
 function acceptOf(key: string): string {
   return createHash('sha1').update(`${key}258EAFA5-E914-47DA-95CA-C5AB0DC85B11`).digest('base64');
 }
+
+describe('a call of gRPC that the edge answers', () => {
+  const call = (client: Http2Client, type: string): TestStream =>
+    client.request(M_POST, 'POST', '/a.B/C', [['content-type', type]], Buffer.alloc(5));
+
+  it('gets its status in one head where its backend is not there', () => {
+    const h2 = new Http2World();
+    h2.origin.close();
+    const client = h2.client();
+    for (const type of ['application/grpc', 'application/grpc+proto', 'Application/gRPC; a=b']) {
+      const stream = call(client, type);
+      assert.deepEqual(
+        [stream.status, value(stream, 'content-type'), value(stream, 'grpc-status')],
+        [200, 'application/grpc', '14'],
+        type,
+      );
+      assert.equal(value(stream, 'grpc-message'), '502 Bad Gateway');
+      assert.deepEqual([text(stream), stream.trailers, stream.closed], ['', null, true]);
+    }
+    for (const type of ['application/grpc-web', 'application/grpcs', 'application/grp', 'text/plain']) {
+      const stream = call(client, type);
+      assert.deepEqual([stream.status, value(stream, 'grpc-status')], [502, undefined], type);
+    }
+    h2.end();
+  });
+
+  it('is over its time where its backend was too slow', () => {
+    const h2 = new Http2World();
+    const stream = call(h2.client(), 'application/grpc');
+    h2.world.pass(100_000);
+    assert.deepEqual(
+      [stream.status, value(stream, 'grpc-status'), value(stream, 'grpc-message'), stream.closed],
+      [200, '4', '504 Gateway Timeout', true],
+    );
+    h2.end();
+  });
+
+  it('is UNAVAILABLE for everything that may be tried again, and never OK', () => {
+    const statuses = new Map<number, Set<number>>();
+    for (let code = 1 - FAULTS.length; code < 0; code++) {
+      const { status } = faultOf(code);
+      if (!statuses.has(status)) statuses.set(status, new Set());
+      statuses.get(status)?.add(grpcStatusOf(code));
+    }
+    const found = Object.fromEntries([...statuses].map(([status, all]) => [status, [...all]]));
+    assert.deepEqual(found, {
+      0: [2],
+      400: [13],
+      403: [7],
+      404: [12],
+      405: [2],
+      408: [2],
+      413: [8],
+      414: [8],
+      417: [2],
+      421: [2],
+      429: [14],
+      431: [8],
+      500: [2],
+      502: [14],
+      503: [14],
+      504: [4, 14],
+      505: [2],
+    });
+  });
+});
