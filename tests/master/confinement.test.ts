@@ -223,7 +223,7 @@ describe('what is asked for', () => {
       unshare: ['mount', 'uts', 'ipc'] as const,
       keepCapabilities: ['CAP_NET_BIND_SERVICE'],
       binds: [],
-      tmpfs: ['/tmp'],
+      tmpfs: ['/srv'],
       hasProc: true,
       hasDev: true,
       hostName: 'zerocopy-sandbox',
