@@ -7,9 +7,10 @@
  */
 
 import { assert } from '../base/assert.ts';
-import { E_RESPONSE_MALFORMED, E_RESPONSE_TRUNCATED } from '../http/fault.ts';
-import { F_HOST, type FieldSection } from '../http/fields.ts';
-import { BODY_NONE, M_HEAD } from '../http/message.ts';
+import { asciiBytes } from '../base/bytes.ts';
+import { E_OVERLOAD, E_RESPONSE_MALFORMED, E_RESPONSE_TRUNCATED } from '../http/fault.ts';
+import { F_HOST, F_SEC_WEBSOCKET_KEY, F_UPGRADE, type FieldSection } from '../http/fields.ts';
+import { BODY_NONE, M_CONNECT, M_HEAD } from '../http/message.ts';
 import { H2_CANCEL } from '../http2/constants.ts';
 import type { RequestLine } from '../http2/request-line.ts';
 import { Http2Stream } from '../http2/stream.ts';
@@ -29,11 +30,16 @@ const SEND_LOW_BYTES = 262144;
 const PUMP_BYTES = 16384;
 /** Interim responses before a final one; a backend that sends more is out of its mind. */
 const INTERIM_MAX = 32;
+/** A tunnel of which one half has ended is over when the other has been silent for this long. */
+const HALF_TUNNEL_IDLE_MS = 2000;
+/** How long a backend may take nothing of a tunnel's last bytes. */
+const FLUSH_STALL_MS = 30_000;
+const CONNECT = asciiBytes('CONNECT');
+const OK = 200;
 const SLASH = 0x2f;
 
 export class Http2BackendStream extends Http2Stream implements BackendStream {
   readonly mayRefuse: boolean;
-  readonly takesUpgrades: boolean;
   readonly connectTimeoutMs: number;
   /** Null when nobody waits for anything any more. */
   responder: ProxyResponder | null;
@@ -52,6 +58,9 @@ export class Http2BackendStream extends Http2Stream implements BackendStream {
   /** Content that came while paused, for which the backend gets no window yet. */
   private withheldBytes: number;
   private wantsWritable: boolean;
+  /** The request is an extended CONNECT, which stands for an upgrade. */
+  private isUpgrade: boolean;
+  private tunnelOpen: boolean;
   /** Content that waits, behind the piece at hand. Made with the first. */
   private content: InputQueue | null;
   private piece: BufferId;
@@ -63,7 +72,6 @@ export class Http2BackendStream extends Http2Stream implements BackendStream {
   constructor(connection: Http2Backend, responder: ProxyResponder | null, connectTimeoutMs: number) {
     super();
     this.mayRefuse = true;
-    this.takesUpgrades = false;
     this.connectTimeoutMs = connectTimeoutMs;
     this.responder = responder;
     this.connection = connection;
@@ -76,6 +84,8 @@ export class Http2BackendStream extends Http2Stream implements BackendStream {
     this.interims = 0;
     this.withheldBytes = 0;
     this.wantsWritable = false;
+    this.isUpgrade = false;
+    this.tunnelOpen = false;
     this.content = null;
     this.piece = NO_BUFFER;
     this.pieceOffset = 0;
@@ -85,13 +95,18 @@ export class Http2BackendStream extends Http2Stream implements BackendStream {
 
   // ---- From the responder -----------------------------------------------------------------------------
 
+  /** By extended CONNECT, where the backend allows it (RFC 8441 §3). */
+  get takesUpgrades(): boolean {
+    return this.connection.engine.peer.enableConnectProtocol;
+  }
+
   begin(responder: ProxyResponder): void {
     this.responder = responder;
     this.touch();
     this.begunMs = this.sinceMs;
   }
 
-  sendHead(exchange: Exchange, route: ProxyRoute, server: GroupServer): boolean {
+  sendHead(exchange: Exchange, route: ProxyRoute, server: GroupServer, upgrade: boolean): boolean {
     const { connection } = this;
     const { request } = exchange;
     const { line } = connection.pool;
@@ -99,15 +114,39 @@ export class Http2BackendStream extends Http2Stream implements BackendStream {
     line.methodOffset = request.methodOffset;
     line.methodLength = request.methodLength;
     line.scheme = connection.scheme;
-    line.acceptsTrailers = request.acceptsTrailers;
+    line.acceptsTrailers = request.acceptsTrailers && !upgrade;
+    line.protocolLength = 0;
     if (!writeAuthority(line, exchange, route, server) || !writePath(line, exchange, server)) return false;
     request.fields.removeAll(F_HOST);
+    if (upgrade) return this.sendConnect(exchange, line);
     return connection.request(
       this,
       request.fields,
       request.methodId === M_HEAD,
       request.bodyKind === BODY_NONE,
     );
+  }
+
+  /** An upgrade as an extended CONNECT (RFC 8441 §5), which needs no key: it stays with the request, for the client's answer. */
+  private sendConnect(exchange: Exchange, line: RequestLine): boolean {
+    const { fields } = exchange.request;
+    const protocol = fields.find(F_UPGRADE, 0);
+    const at = exchange.scratch.reserve(CONNECT.length);
+    if (protocol < 0 || at < 0) return false;
+    line.bytes.set(CONNECT, at);
+    exchange.scratch.commit(CONNECT.length);
+    line.methodId = M_CONNECT;
+    line.methodOffset = at;
+    line.methodLength = CONNECT.length;
+    line.protocolOffset = fields.valueOffset(protocol);
+    line.protocolLength = fields.valueLength(protocol);
+    const key = fields.find(F_SEC_WEBSOCKET_KEY, 0);
+    if (key >= 0) fields.remove(key);
+    const isSent = this.connection.request(this, fields, false, false);
+    if (key >= 0) fields.setId(key, F_SEC_WEBSOCKET_KEY);
+    this.isUpgrade = true;
+    this.isTunnel = true;
+    return isSent;
   }
 
   sendData(buffer: BufferId, offset: number, length: number): boolean {
@@ -126,6 +165,8 @@ export class Http2BackendStream extends Http2Stream implements BackendStream {
   sendEnd(trailers: FieldSection): boolean {
     const { engine } = this.connection;
     if (this.id === 0 || this.localEnded || this.finishing || this.trailersDue !== null) return true;
+    // A request for an upgrade has no content, and its stream goes on as a tunnel.
+    if (this.isUpgrade && !this.tunnelOpen) return true;
     if (trailers.count === 0) engine.end(this);
     else if (this.pendingBytes === 0) engine.trailers(this, trailers);
     else this.trailersDue = trailers;
@@ -171,15 +212,18 @@ export class Http2BackendStream extends Http2Stream implements BackendStream {
   }
 
   startTunnel(): void {
-    assert(false, 'a tunnel over HTTP/2');
+    this.tunnelOpen = true;
   }
 
   endSend(): void {
-    assert(false, 'a tunnel over HTTP/2');
+    this.touch();
+    this.sendEnd(NO_FIELDS);
   }
 
   closeWhenSent(): void {
-    this.close(true);
+    this.responder = null;
+    this.touch();
+    if (this.id !== 0) this.sendEnd(NO_FIELDS);
   }
 
   close(_abortive: boolean): void {
@@ -207,8 +251,9 @@ export class Http2BackendStream extends Http2Stream implements BackendStream {
       return;
     }
     connection.server.countAnswer(this.sinceMs - this.begunMs);
-    responder.onBackendHead();
-    if (this.remoteEnded && this.responder !== null) this.complete(NO_FIELDS);
+    if (this.isUpgrade && status === OK && !responder.asUpgrade()) this.fail(E_OVERLOAD);
+    else responder.onBackendHead();
+    if (this.remoteEnded && this.responder !== null) this.ended(NO_FIELDS);
   }
 
   /**
@@ -228,8 +273,14 @@ export class Http2BackendStream extends Http2Stream implements BackendStream {
     responder.onBackendData(buffer, offset, length);
   }
 
+  /** The backend has sent its end. */
+  ended(trailers: FieldSection): void {
+    if (this.tunnelOpen) this.responder?.onBackendTunnelEnd();
+    else this.complete(trailers);
+  }
+
   /** The response is complete. */
-  complete(trailers: FieldSection): void {
+  private complete(trailers: FieldSection): void {
     const { responder } = this;
     this.responder = null;
     responder?.onBackendEnd(trailers);
@@ -264,9 +315,14 @@ export class Http2BackendStream extends Http2Stream implements BackendStream {
   /** Whether nothing has come for too long while it is the backend that everybody waits for. */
   isOverdue(nowMs: number): boolean {
     const { responder } = this;
-    if (responder === null) return false;
+    const silentMs = nowMs - this.sinceMs;
+    if (responder === null) return silentMs >= FLUSH_STALL_MS;
+    if (this.tunnelOpen) {
+      if (this.pendingBytes > 0) return silentMs >= responder.responseTimeoutMs;
+      return responder.tunnelEnds && !this.isPaused && silentMs >= HALF_TUNNEL_IDLE_MS;
+    }
     if (responder.awaitsBackend(this.pendingBytes) && !this.isPaused)
-      return nowMs - this.sinceMs >= responder.responseTimeoutMs;
+      return silentMs >= responder.responseTimeoutMs;
     this.sinceMs = nowMs;
     return false;
   }

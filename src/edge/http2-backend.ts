@@ -324,7 +324,7 @@ export class Http2Backend implements SocketHandler, TimerHandler, Http2Events<Ht
   }
 
   onEnd(stream: Http2BackendStream, trailers: FieldSection): void {
-    stream.complete(trailers);
+    stream.ended(trailers);
   }
 
   onReset(stream: Http2BackendStream, code: number, byPeer: boolean): void {

@@ -45,7 +45,7 @@ import { setClientIdentity, setForwarded } from './forwarded.ts';
 import { InputQueue } from './input-queue.ts';
 import type { ProxyRoute } from './proxy-route.ts';
 import { type Responder, sendHighBytes } from './responder.ts';
-import { offeredUpgrade, validUpgrade } from './upgrade.ts';
+import { acceptUpgrade, offeredUpgrade, validUpgrade } from './upgrade.ts';
 import type { GroupServer } from './upstream-group.ts';
 
 /** Sent content that is kept for a retry on a fresh connection, at most: bytes, and pieces that each hold a buffer. */
@@ -450,6 +450,12 @@ export class ProxyResponder implements Responder {
       response.contentLength = LENGTH_UNKNOWN;
     }
     exchange.sendHead();
+  }
+
+  /** A backend has accepted an extended CONNECT: the response becomes the 101 that stands for it. False: memory is exhausted. */
+  asUpgrade(): boolean {
+    const { exchange } = this;
+    return exchange !== null && acceptUpgrade(exchange, this.upgrade);
   }
 
   private switchProtocols(exchange: Exchange, backend: BackendStream): void {

@@ -1,8 +1,9 @@
 /** Upgrades (RFC 9110 §7.8) and the WebSocket handshake (RFC 6455 §4) as a proxy must check them. */
 
 import { createHash } from 'node:crypto';
-import { F_SEC_WEBSOCKET_ACCEPT, F_SEC_WEBSOCKET_KEY } from '../http/fields.ts';
+import { F_SEC_WEBSOCKET_ACCEPT, F_SEC_WEBSOCKET_KEY, F_UPGRADE } from '../http/fields.ts';
 import type { RequestHead, ResponseHead } from '../http/message.ts';
+import type { Exchange } from './exchange.ts';
 
 /** RFC 6455 §1.3. */
 const WEBSOCKET_GUID = '258EAFA5-E914-47DA-95CA-C5AB0DC85B11';
@@ -32,8 +33,26 @@ export function validUpgrade(request: RequestHead, response: ResponseHead, offer
   const key = request.fields.find(F_SEC_WEBSOCKET_KEY, 0);
   const accept = response.fields.find(F_SEC_WEBSOCKET_ACCEPT, 0);
   if (key < 0 || accept < 0) return false;
-  const expected = createHash('sha1')
+  return response.fields.valueText(accept) === acceptOf(request, key);
+}
+
+function acceptOf(request: RequestHead, key: number): string {
+  return createHash('sha1')
     .update(request.fields.valueText(key) + WEBSOCKET_GUID)
     .digest('base64');
-  return response.fields.valueText(accept) === expected;
+}
+
+/**
+ * Makes the response of an extended CONNECT (RFC 8441 §5) the 101 that it is over HTTP/1.1, with what was `offered`. False: no
+ * room.
+ */
+export function acceptUpgrade(exchange: Exchange, offered: string): boolean {
+  const { request, response, scratch } = exchange;
+  const { fields } = response;
+  const key = request.fields.find(F_SEC_WEBSOCKET_KEY, 0);
+  response.status = 101;
+  fields.removeAll(F_SEC_WEBSOCKET_ACCEPT);
+  if (key >= 0 && !scratch.addField(fields, F_SEC_WEBSOCKET_ACCEPT, '', acceptOf(request, key))) return false;
+  response.upgradeIndex = fields.count;
+  return scratch.addField(fields, F_UPGRADE, '', offered);
 }

@@ -193,12 +193,14 @@ for (const io of IO_BACKENDS) {
     let tcp: Backend;
     let unix: Backend;
     let narrow: Backend;
+    let talks: Backend;
     const path = socketPath();
 
     before(async () => {
       tcp = await new Backend({ settings: { maxConcurrentStreams: 1000 } }).listen(null);
       unix = await new Backend({}).listen(path);
       narrow = await new Backend({ settings: { maxConcurrentStreams: 2 } }).listen(null);
+      talks = await new Backend({ settings: { enableConnectProtocol: true } }).listen(null);
       const route = (host: string, url: string, more = ''): string =>
         `[host_routes."${host}.test"]\ntype = "Proxy"\nurl = "${url}"\nuse_h2c = true\n${more}\n`;
       edge = await startEdge(
@@ -206,6 +208,7 @@ for (const io of IO_BACKENDS) {
           route('tcp', tcp.url),
           route('unix', unix.url),
           route('narrow', narrow.url),
+          route('talks', talks.url),
           route('base', `${tcp.url}/base`, 'host_header = "upstream"'),
           route('hasty', tcp.url, 'security = { backend_response_timeout_secs = 1 }'),
           route('brief', tcp.url, 'security = { idle_connection_timeout_secs = 1 }'),
@@ -216,7 +219,7 @@ for (const io of IO_BACKENDS) {
 
     after(async () => {
       await edge.stop();
-      for (const backend of [tcp, unix, narrow]) backend.close();
+      for (const backend of [tcp, unix, narrow, talks]) backend.close();
       if (existsSync(path)) unlinkSync(path);
     });
 
@@ -380,7 +383,8 @@ for (const io of IO_BACKENDS) {
         stream.write('begun', () => stream.destroy(new Error('on purpose')));
       };
       const cut = await ask(edge, 'tcp', '/cut').catch(() => null);
-      assert.ok(cut === null || !cut.complete);
+      // While nothing of it has left, a broken response gives way to a 502.
+      assert.ok(cut === null || !cut.complete || cut.status === 502);
       await edge.logged(/status=502 .*reason=stream-reset-by-backend/);
       tcp.reset();
     });
@@ -439,12 +443,48 @@ for (const io of IO_BACKENDS) {
         stream.write('begun', () => stream.session?.destroy());
       };
       const cut = await ask(edge, 'tcp', '/gone').catch(() => null);
-      assert.ok(cut === null || !cut.complete);
+      assert.ok(cut === null || !cut.complete || cut.status === 502);
       tcp.reset();
       assert.equal((await ask(edge, 'tcp', '/after')).status, 200);
     });
 
-    test('is told nothing of a websocket: 502', async () => {
+    test('gets a websocket by extended CONNECT where it allows that', async () => {
+      const seen: Http2Headers[] = [];
+      let ended = false;
+      talks.script = (stream, headers) => {
+        seen.push(headers);
+        stream.respond({ ':status': 200, 'sec-websocket-protocol': 'chat' });
+        stream.on('data', (chunk: Buffer) => stream.write(chunk));
+        stream.on('end', () => {
+          ended = true;
+          stream.end();
+        });
+      };
+      const client = await RawClient.connect(edge.port);
+      await client.send(
+        'GET /ws?x HTTP/1.1\r\nHost: talks.test\r\nConnection: upgrade\r\nUpgrade: websocket\r\n' +
+          'Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n',
+      );
+      const head = (await client.unreadAtLeast(100)).toString('latin1');
+      assert.match(head, /^HTTP\/1\.1 101 /);
+      assert.match(head, /sec-websocket-accept: s3pPLMBiTxaQ9kYGzzhZRbK\+xOo=\r\n/i);
+      assert.match(head, /upgrade: websocket\r\n/i);
+      assert.match(head, /sec-websocket-protocol: chat\r\n/i);
+      assert.equal(seen[0][':method'], 'CONNECT');
+      assert.equal(seen[0][':protocol'], 'websocket');
+      assert.equal(seen[0][':path'], '/ws?x');
+      assert.equal(seen[0][':scheme'], 'http');
+      assert.equal(seen[0]['sec-websocket-key'], undefined);
+      client.discard(client.unreadLength());
+      await client.send(large.subarray(0, 1_000_000));
+      assert.equal(sha256(await client.unreadAtLeast(1_000_000)), sha256(large.subarray(0, 1_000_000)));
+      client.finish();
+      assert.equal(await client.closed(), 'end');
+      assert.ok(ended);
+      assert.equal((await ask(edge, 'talks', '/after')).status, 200);
+    });
+
+    test('is told nothing of a websocket where it does not: 502', async () => {
       const reply = await ask(edge, 'tcp', '/ws', {
         headers: {
           connection: 'upgrade',
