@@ -51,6 +51,8 @@ export class Http2Connection
   readonly listenerAction: RouteAction | null;
   readonly engine: Http2Engine<Http2ServerStream>;
   readonly out: Http2Out;
+  /** Bytes of content that all streams keep until the client's windows take them. */
+  waitingBytes: number;
   private state: number;
   private readonly timer: Timer;
   private readonly input: SocketInput;
@@ -83,6 +85,7 @@ export class Http2Connection
     this.listenerAction = listenerAction;
     this.out = new Http2Out(pool, port, handle);
     this.engine = new Http2Engine(true, shared.settings, shared.budgets, this, this.out, shared.workspace);
+    this.waitingBytes = 0;
     this.state = S_OPEN;
     this.timer = new Timer(this, 0);
     this.input = new SocketInput(pool, port, handle);

@@ -39,6 +39,10 @@ import type { DownstreamStream } from './stream.ts';
 
 /** The exchange hears that there is room again when what waits has fallen below this. */
 const SEND_LOW_BYTES = 262144;
+/** While no more than this waits on all streams of a connection, each has as much as a connection of HTTP/1.1. */
+const WAITING_BYTES_AMPLE = 1048576;
+/** Beyond it each has this part of that: enough that none runs dry. */
+const SCARCE_FACTOR = 16;
 /** Bytes of a file that are read ahead of what has left. */
 const FILE_AHEAD_BYTES = 65536;
 /** A file is read in pieces of a frame. */
@@ -207,6 +211,8 @@ export class Http2ServerStream extends Http2Stream implements DownstreamStream, 
   /** The stream is out of the connection: everything that it holds goes home. */
   release(): void {
     const { pool } = this.connection.context.reactor;
+    this.connection.waitingBytes -= this.pieceLength + (this.content === null ? 0 : this.content.bytes);
+    this.pieceLength = 0;
     this.content?.clear();
     this.early?.clear();
     if (this.piece !== NO_BUFFER) pool.release(this.piece);
@@ -224,6 +230,7 @@ export class Http2ServerStream extends Http2Stream implements DownstreamStream, 
     const { piece, pieceOffset } = this;
     this.pieceOffset += length;
     this.pieceLength -= length;
+    this.connection.waitingBytes -= length;
     if (this.pieceLength > 0) pool.retain(piece);
     else this.piece = NO_BUFFER;
     engine.data(this, length);
@@ -251,6 +258,7 @@ export class Http2ServerStream extends Http2Stream implements DownstreamStream, 
       this.content ??= new InputQueue(this.connection.context.reactor.pool);
       this.content.push(buffer, offset, length);
     }
+    this.connection.waitingBytes += length;
     this.connection.engine.offer(this, length);
   }
 
@@ -387,8 +395,12 @@ export class Http2ServerStream extends Http2Stream implements DownstreamStream, 
     this.connection.pump();
   }
 
+  /** What waits counts for more where much waits on the connection: it must not hold as much as that many connections. */
   queuedBytes(): number {
-    return this.pendingBytes + this.connection.port.sendQueuedBytes(this.connection.handle);
+    const { connection, pendingBytes } = this;
+    const isScarce = connection.waitingBytes > WAITING_BYTES_AMPLE;
+    const waiting = isScarce ? pendingBytes * SCARCE_FACTOR : pendingBytes;
+    return waiting + connection.port.sendQueuedBytes(connection.handle);
   }
 
   pauseRequest(): void {

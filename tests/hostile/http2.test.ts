@@ -1,0 +1,420 @@
+/**
+ * The known attacks on HTTP/2, over the wire against the started product: the attacker is cut and told why, whoever else
+ * is connected is served all the while, and memory stays bounded.
+ */
+
+import assert from 'node:assert/strict';
+import { randomBytes } from 'node:crypto';
+import { type ClientHttp2Session, connect as connectHttp2 } from 'node:http2';
+import { connect as connectTcp, type Socket } from 'node:net';
+import { after, before, describe, test } from 'node:test';
+import { connect as connectTls } from 'node:tls';
+import { testAuthority } from '../fixtures/certificates.ts';
+import { type Edge, startEdge } from '../fixtures/edge.ts';
+import { IO_BACKENDS, type IoBackend } from '../fixtures/io-backends.ts';
+import { until, within } from '../fixtures/patience.ts';
+import { type NodeServer, startNodeServer } from '../fixtures/servers.ts';
+import {
+  block,
+  describeFrame,
+  type Frame,
+  frame,
+  GET as GET_FIELDS,
+  HELLO,
+  headers,
+  POST as POST_FIELDS,
+  PREFACE,
+  settings,
+  uint32,
+} from '../http2/raw-frames.ts';
+
+const PATIENCE_MS = 20_000;
+const HOST = 'example.com';
+const MIB = 1024 * 1024;
+const LARGE_BYTES = 8 * MIB;
+const STREAMS = 100;
+/** What one attacker, and the bystander, may make the process grow by; what it asks for is 800 MiB. */
+const GROWTH_BYTES_MAX = 64 * MIB;
+const SETTINGS_INITIAL_WINDOW = 4;
+const WINDOW_BYTES_MAX = 0x7fffffff;
+
+/** A client without scruples, which may be one that doesn't read. */
+class Attacker {
+  readonly frames: Frame[] = [];
+  ending: 'open' | 'end' | 'reset' = 'open';
+  readonly socket: Socket;
+  private received: Buffer = Buffer.alloc(0);
+
+  private constructor(socket: Socket, reads: boolean) {
+    this.socket = socket;
+    socket.unref();
+    socket.on('error', () => {
+      this.ending = 'reset';
+    });
+    socket.on('close', () => {
+      if (this.ending === 'open') this.ending = 'end';
+    });
+    if (!reads) return;
+    socket.on('data', (chunk: Buffer) => this.take(chunk));
+    socket.on('end', () => {
+      if (this.ending === 'open') this.ending = 'end';
+    });
+  }
+
+  static async connect(port: number, isSecure: boolean, reads = true): Promise<Attacker> {
+    const socket = isSecure
+      ? connectTls({
+          port,
+          host: '127.0.0.1',
+          servername: HOST,
+          ca: testAuthority().cert,
+          ALPNProtocols: ['h2'],
+        })
+      : connectTcp({ port, host: '127.0.0.1' });
+    const opened = new Promise<void>((resolve, reject) => {
+      socket.once(isSecure ? 'secureConnect' : 'connect', resolve);
+      socket.once('error', reject);
+    });
+    await within(opened, PATIENCE_MS, 'a connection');
+    return new Attacker(socket, reads);
+  }
+
+  private take(chunk: Buffer): void {
+    this.received = Buffer.concat([this.received, chunk]);
+    while (this.received.length >= 9) {
+      const length = this.received.readUIntBE(0, 3);
+      if (this.received.length < 9 + length) return;
+      this.frames.push({
+        type: this.received[3],
+        flags: this.received[4],
+        id: this.received.readUInt32BE(5),
+        payload: this.received.subarray(9, 9 + length),
+      });
+      this.received = this.received.subarray(9 + length);
+    }
+  }
+
+  /** Resolves when the kernel has taken it, or the connection is over. */
+  send(bytes: Uint8Array): Promise<void> {
+    return new Promise((resolve) => {
+      if (this.ending !== 'open' || this.socket.destroyed) {
+        setImmediate(resolve);
+        return;
+      }
+      this.socket.once('close', () => resolve());
+      this.socket.write(bytes, () => setImmediate(resolve));
+    });
+  }
+
+  get goaway(): string {
+    const last = this.frames.findLast(({ type }) => type === 7);
+    return last === undefined ? '' : describeFrame(last);
+  }
+
+  async cut(what: string): Promise<void> {
+    await until(() => this.ending !== 'open', PATIENCE_MS, `the end of ${what}`);
+  }
+}
+
+/** Somebody else, who asks one thing after the other all the while. */
+class Bystander {
+  served = 0;
+  readonly failures: string[] = [];
+  private readonly session: ClientHttp2Session;
+  private isOver = false;
+  private readonly going: Promise<void>;
+
+  constructor(port: number, isSecure: boolean) {
+    const authority = `${isSecure ? 'https' : 'http'}://${HOST}:${port}`;
+    const socket = isSecure ? { ca: testAuthority().cert } : {};
+    this.session = connectHttp2(authority, { ...socket, lookup: undefined, host: '127.0.0.1' } as object);
+    this.session.on('error', (error) => this.failures.push(String(error)));
+    this.going = this.go();
+  }
+
+  private async go(): Promise<void> {
+    while (!this.isOver) {
+      const status = await within(this.ask(), PATIENCE_MS, 'an answer').catch((error) => String(error));
+      if (status === 200) this.served++;
+      else this.failures.push(String(status));
+    }
+  }
+
+  private ask(): Promise<number> {
+    return new Promise((resolve, reject) => {
+      const stream = this.session.request({ ':path': '/', ':authority': HOST });
+      stream.on('response', (fields) => resolve(Number(fields[':status'])));
+      stream.on('error', reject);
+      stream.on('close', () => reject(new Error('unanswered')));
+      stream.resume();
+    });
+  }
+
+  async stop(): Promise<void> {
+    this.isOver = true;
+    await this.going;
+    this.session.destroy();
+  }
+}
+
+interface Attack {
+  readonly name: string;
+  /** Words that the GOAWAY carries. */
+  readonly reason: string;
+  /** What comes before, once. */
+  readonly before?: readonly Uint8Array[];
+  /** The piece that is repeated, by its number from 1 on. */
+  readonly piece: (number: number) => Uint8Array;
+  /** Pieces that are sent at most. */
+  readonly pieces: number;
+}
+
+const id = (number: number): number => number * 2 - 1;
+const literal = Buffer.concat([Buffer.from('4001617fbd1d', 'hex'), Buffer.alloc(3900, 0x61)]);
+
+function attacks(scheme: string): readonly Attack[] {
+  const named = (fields: readonly [string, string][]): [string, string][] =>
+    fields.map(([name, value]) => [name, name === ':scheme' ? scheme : value]);
+  const GET = named(GET_FIELDS);
+  const POST = named(POST_FIELDS);
+  const held: [string, string][] = GET.map(([name, value]) => [name, name === ':path' ? '/held' : value]);
+  const open = headers(1, POST, false);
+  return [
+    {
+      name: 'Rapid Reset (CVE-2023-44487)',
+      reason: 'reset-flood',
+      piece: (number) => Buffer.concat([headers(id(number), held), frame(3, 0, id(number), uint32(8))]),
+      pieces: 5000,
+    },
+    {
+      name: 'MadeYouReset by a window that overflows (CVE-2025-8671)',
+      reason: 'reset-flood',
+      piece: (number) =>
+        Buffer.concat([headers(id(number), held), frame(8, 0, id(number), uint32(WINDOW_BYTES_MAX))]),
+      pieces: 5000,
+    },
+    {
+      name: 'MadeYouReset by DATA behind the end',
+      reason: 'reset-flood',
+      piece: (number) => Buffer.concat([headers(id(number), held), frame(0, 1, id(number), 'x')]),
+      pieces: 5000,
+    },
+    {
+      name: 'malformed requests',
+      reason: 'reset-flood',
+      piece: (number) => headers(id(number), [['X', 'y']]),
+      pieces: 5000,
+    },
+    {
+      name: 'streams beyond the limit',
+      reason: 'reset-flood',
+      piece: (number) => headers(id(number), held),
+      pieces: 5000,
+    },
+    {
+      name: 'a flood of SETTINGS (CVE-2019-9515)',
+      reason: 'settings-flood',
+      piece: () => settings(),
+      pieces: 10_000,
+    },
+    {
+      name: 'a flood of PINGs (CVE-2019-9512)',
+      reason: 'ping-flood',
+      piece: () => frame(6, 0, 0, uint32(1, 2)),
+      pieces: 10_000,
+    },
+    {
+      name: 'a flood of PRIORITY (CVE-2019-9513)',
+      reason: 'priority-flood',
+      piece: (number) => frame(2, 0, id(number), Buffer.alloc(5)),
+      pieces: 20_000,
+    },
+    {
+      name: 'a flood of PRIORITY_UPDATE',
+      reason: 'priority-flood',
+      piece: () => frame(16, 0, 0, Buffer.concat([uint32(1), Buffer.from('u=1')])),
+      pieces: 20_000,
+    },
+    {
+      name: 'a flood of empty DATA (CVE-2019-9518)',
+      reason: 'empty-frame-flood',
+      before: [open],
+      piece: () => frame(0, 0, 1),
+      pieces: 10_000,
+    },
+    {
+      name: 'a flood of unknown frames',
+      reason: 'empty-frame-flood',
+      piece: () => frame(0xaa, 0, 0),
+      pieces: 10_000,
+    },
+    {
+      name: 'a flood of WINDOW_UPDATEs',
+      reason: 'window-update-flood',
+      piece: () => frame(8, 0, 0, uint32(1)),
+      pieces: 50_000,
+    },
+    {
+      name: 'DATA of one byte each',
+      reason: 'tiny-data-flood',
+      before: [open],
+      piece: () => frame(0, 0, 1, 'x'),
+      pieces: 20_000,
+    },
+    {
+      name: 'a flood of CONTINUATIONs (CVE-2024-27316)',
+      reason: 'continuation-flood',
+      before: [frame(1, 1, 1, block(GET))],
+      piece: () => frame(9, 0, 1, block([['x', 'y']])),
+      pieces: 10_000,
+    },
+    {
+      name: 'one endless field block',
+      reason: 'field-block-too-long',
+      before: [frame(1, 1, 1, block(GET))],
+      piece: (number) => frame(9, 0, 1, block([[`x-${number}`, 'y'.repeat(16_000)]])),
+      pieces: 100,
+    },
+    {
+      name: 'a field section that unfolds (CVE-2016-6581)',
+      reason: 'hpack-bomb',
+      piece: (number) =>
+        frame(1, 5, id(number), Buffer.concat([block(GET), literal, Buffer.alloc(10_000, 0xbe)])),
+      pieces: 1,
+    },
+  ];
+}
+
+const PIECES_AT_ONCE = 200;
+
+async function attack(
+  attacker: Attacker,
+  { before: first = [], piece, pieces, name }: Attack,
+): Promise<number> {
+  await attacker.send(Buffer.concat([HELLO, ...first]));
+  let sent = 0;
+  while (sent < pieces && attacker.ending === 'open' && attacker.goaway === '') {
+    const count = Math.min(PIECES_AT_ONCE, pieces - sent);
+    await attacker.send(Buffer.concat(Array.from({ length: count }, (_, index) => piece(sent + index + 1))));
+    sent += count;
+  }
+  await attacker.cut(name);
+  return sent;
+}
+
+function suite(io: IoBackend, isSecure: boolean): void {
+  const how = isSecure ? 'over TLS' : 'with prior knowledge';
+  const scheme = isSecure ? 'https' : 'http';
+  const { certPath, keyPath } = testAuthority().server([HOST]);
+
+  describe(`attacks on HTTP/2 ${how} (${io})`, () => {
+    let origin: NodeServer;
+    let edge: Edge;
+    let bystander: Bystander;
+    let residentBytes: number;
+    /** Requests that are under way at the backend. */
+    let heldOpen = 0;
+
+    before(async () => {
+      const large = randomBytes(LARGE_BYTES);
+      origin = await startNodeServer((incoming, response) => {
+        incoming.resume();
+        incoming.on('error', () => undefined);
+        if (incoming.url === '/large') response.end(large);
+        else if (incoming.url === '/held') {
+          heldOpen++;
+          response.on('close', () => heldOpen--);
+        } else incoming.on('end', () => response.end('served'));
+      });
+      const tls = isSecure ? `[tls]\ncert_path = "${certPath}"\nkey_path = "${keyPath}"\n` : '';
+      const config = (port: number): string => `
+[server]
+listen = "127.0.0.1:${port}"
+threads = 1
+write_timeout_secs = 1
+[logging]
+level = "error"
+${tls}
+[path_routes."${HOST}"."/"]
+type = "Proxy"
+url = "${origin.url}"
+`;
+      edge = await startEdge('', { io, config });
+      bystander = new Bystander(edge.port, isSecure);
+      await until(() => bystander.served > 200, PATIENCE_MS, 'the bystander to be served');
+      residentBytes = edge.residentBytes();
+    });
+    after(async () => {
+      await bystander?.stop();
+      await edge?.stop();
+      await origin?.close();
+    });
+
+    /** What holds after each attack. */
+    async function assertUnharmed(servedBefore: number): Promise<void> {
+      await until(() => bystander.served > servedBefore + 10, PATIENCE_MS, 'the bystander to be served');
+      assert.deepEqual(bystander.failures, []);
+      const growth = edge.residentBytes() - residentBytes;
+      assert.ok(growth < GROWTH_BYTES_MAX, `grown by ${growth} bytes`);
+      await until(() => heldOpen === 0, PATIENCE_MS, 'the end of its requests at the backend');
+    }
+
+    for (const each of attacks(scheme)) {
+      test(each.name, async () => {
+        const { served } = bystander;
+        const attacker = await Attacker.connect(edge.port, isSecure);
+        const sent = await attack(attacker, each);
+        // Where the socket was reset under its feet it may not have heard why.
+        if (attacker.goaway !== '' || attacker.ending === 'end')
+          assert.match(attacker.goaway, new RegExp(`code 11 ${each.reason}$`), `after ${sent} pieces`);
+        await assertUnharmed(served);
+      });
+    }
+
+    test('windows that stay shut: the streams are reset, and nothing is kept for them', async () => {
+      const { served } = bystander;
+      const attacker = await Attacker.connect(edge.port, isSecure);
+      const large = GET_FIELDS.map(([name, value]): [string, string] => [
+        name,
+        name === ':path' ? '/large' : name === ':scheme' ? scheme : value,
+      ]);
+      await attacker.send(Buffer.concat([PREFACE, settings([SETTINGS_INITIAL_WINDOW, 0])]));
+      await attacker.send(
+        Buffer.concat(Array.from({ length: STREAMS }, (_, index) => headers(id(index + 1), large))),
+      );
+      const resets = (): number => attacker.frames.filter(({ type }) => type === 3).length;
+      const isOver = (): boolean => resets() === STREAMS || attacker.ending !== 'open';
+      await until(isOver, PATIENCE_MS, 'the end of the streams');
+      assert.equal(attacker.frames.filter(({ type, payload }) => type === 0 && payload.length > 0).length, 0);
+      attacker.socket.destroy();
+      await assertUnharmed(served);
+    });
+
+    test('a client that does not read is cut', async () => {
+      const { served } = bystander;
+      const attacker = await Attacker.connect(edge.port, isSecure, false);
+      const large = GET_FIELDS.map(([name, value]): [string, string] => [
+        name,
+        name === ':path' ? '/large' : name === ':scheme' ? scheme : value,
+      ]);
+      await attacker.send(
+        Buffer.concat([
+          PREFACE,
+          settings([SETTINGS_INITIAL_WINDOW, WINDOW_BYTES_MAX]),
+          frame(8, 0, 0, uint32(WINDOW_BYTES_MAX - 65_535)),
+        ]),
+      );
+      await attacker.send(
+        Buffer.concat(Array.from({ length: STREAMS }, (_, index) => headers(id(index + 1), large))),
+      );
+      const sockets = edge.socketCount();
+      await until(() => edge.socketCount() < sockets, PATIENCE_MS, 'the end of the connection');
+      attacker.socket.destroy();
+      await assertUnharmed(served);
+    });
+  });
+}
+
+for (const io of IO_BACKENDS) {
+  for (const isSecure of [true, false]) suite(io, isSecure);
+}
