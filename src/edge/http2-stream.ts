@@ -185,7 +185,13 @@ export class Http2ServerStream extends Http2Stream implements DownstreamStream, 
       return;
     }
     exchange.onRequestData(buffer, offset, length);
-    if (!this.paused && this.id !== 0) connection.engine.consumed(this, length);
+    this.giveBackHeld();
+  }
+
+  /** What is not held back opens the client's windows again. A request that went on during the call has done it already. */
+  private giveBackHeld(): void {
+    if (this.paused || this.id === 0 || this.heldBytes === 0) return;
+    this.connection.engine.consumed(this, this.heldBytes);
   }
 
   /** The client has ended its half. Trailers live only during this call: what is kept of them is copied. */
@@ -412,7 +418,7 @@ export class Http2ServerStream extends Http2Stream implements DownstreamStream, 
     this.paused = false;
     this.lastReceivedMs = this.connection.context.reactor.nowMs;
     if (this.id === 0 || this.heldBytes === 0) return;
-    this.connection.engine.consumed(this, this.heldBytes);
+    this.giveBackHeld();
     this.connection.pump();
   }
 
@@ -421,11 +427,8 @@ export class Http2ServerStream extends Http2Stream implements DownstreamStream, 
     this.tunnelOpen = true;
     const { early, connection } = this;
     this.early = null;
-    while (early?.shift() === true) {
-      const { length } = early;
-      this.exchange?.onRequestData(early.buffer, early.offset, length);
-      if (!this.paused && this.id !== 0) connection.engine.consumed(this, length);
-    }
+    while (early?.shift() === true) this.exchange?.onRequestData(early.buffer, early.offset, early.length);
+    this.giveBackHeld();
     if (this.remoteEnded) this.exchange?.onRequestEnd(NO_FIELDS);
     connection.pump();
   }
