@@ -235,6 +235,48 @@ describe('a request over HTTP/2', () => {
     h2.end();
   });
 
+  it('goes on in the middle of being received, once for all of it that was held back', () => {
+    const h2 = new Http2World();
+    const client = h2.client();
+    const { origin, world } = h2;
+    origin.deaf = true;
+    const size = 1_000_000;
+    const stream = client.end.request(M_POST, 'POST', '/', [['content-length', String(size)]], false);
+    assert.ok(stream !== null);
+    client.end.finish(stream, Buffer.alloc(size, 'x'));
+    const pass = client.peer.onText;
+    client.peer.onText = () => void client.end.receive(Buffer.from(client.peer.take(), 'latin1'));
+    const sendFrame = (): void => {
+      client.peer.send(client.end.flush(1).toString('latin1'));
+      world.settle();
+    };
+    sendFrame();
+    const served = h2.connections[0].engine.streams.find(stream.id);
+    assert.ok(served !== null);
+    for (let frames = 0; !served.paused; frames++) {
+      assert.ok(frames < 100, 'the request is held back');
+      sendFrame();
+    }
+    // The backend reads too little to be heard of: what it has room for is seen only when more comes.
+    origin.last.onText = () => origin.last.bytes > 50_000 && origin.last.stopReading();
+    origin.last.read();
+    world.settle();
+    assert.deepEqual([served.paused, served.heldBytes], [true, 16_384]);
+    sendFrame();
+    assert.deepEqual([served.paused, served.heldBytes], [false, 0]);
+    client.peer.onText = pass;
+    origin.last.onText = null;
+    origin.last.read();
+    client.settle();
+    world.pass(1000);
+    origin.last.send(ok('done'));
+    world.settle();
+    const told = origin.last.text;
+    assert.equal(told.length - told.indexOf('\r\n\r\n') - 4, size);
+    assert.deepEqual([stream.status, text(stream), stream.resetCode], [200, 'done', -1]);
+    h2.end();
+  });
+
   it('gets chunked content as frames, and trailers', () => {
     const h2 = new Http2World();
     const stream = h2.client().request(M_GET, 'GET', '/');
