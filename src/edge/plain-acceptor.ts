@@ -5,6 +5,7 @@
  */
 
 import { assert } from '../base/assert.ts';
+import { asciiBytes } from '../base/bytes.ts';
 import { Timer, type TimerHandler } from '../base/timer-wheel.ts';
 import { PREFACE } from '../http2/constants.ts';
 import type { BufferId } from '../io/buffer-pool.ts';
@@ -12,6 +13,16 @@ import type { Handle, Reactor, SocketHandler } from '../io/reactor.ts';
 import type { ClientAddress } from './client-address.ts';
 import { InputQueue } from './input-queue.ts';
 import type { RouteAction } from './route.ts';
+
+const LF = 10;
+const SPACE = 32;
+const LETTER_A = 0x41;
+const LETTER_Z = 0x5a;
+/** What turns small ASCII letters into capitals. */
+const UPPER = 0xdf;
+const HTTP = asciiBytes('HTTP');
+/** Bytes of a first line that are looked at. */
+const LINE_BYTES_MAX = 256;
 
 /** The worker, as it is seen from here. */
 export interface PlainConnections {
@@ -101,8 +112,10 @@ class FirstBytes implements SocketHandler, TimerHandler {
     let same = 0;
     while (same < compared && bytes[offset + same] === PREFACE[begun + same]) same++;
     this.held.push(buffer, offset, length);
-    if (same < compared) this.choose(false);
-    else if (begun + same === PREFACE.length) this.choose(true);
+    if (same < compared) {
+      if (namesOtherProtocol(bytes, offset, offset + length)) this.close();
+      else this.choose(false);
+    } else if (begun + same === PREFACE.length) this.choose(true);
   }
 
   private choose(isHttp2: boolean): SocketHandler {
@@ -144,4 +157,32 @@ class FirstBytes implements SocketHandler, TimerHandler {
     this.waiting.delete(this);
     this.worker.onChoiceGone();
   }
+}
+
+/**
+ * Whether a piece begins with a whole line of three words, the last of which says that this is not HTTP: a spoilt preface
+ * (RFC 9113 §3.4), RTSP, SIP. Whoever sends that does not understand an answer in HTTP/1.1, and gets none. A line that is cut, or
+ * longer, is left to the parser of HTTP/1.1, which answers 400.
+ */
+function namesOtherProtocol(bytes: Uint8Array, offset: number, end: number): boolean {
+  const stop = Math.min(end, offset + LINE_BYTES_MAX);
+  let spaces = 0;
+  let word = offset;
+  for (let at = offset; at < stop; at++) {
+    if (bytes[at] === SPACE) {
+      spaces++;
+      word = at + 1;
+    } else if (bytes[at] === LF) {
+      return spaces === 2 && isOtherName(bytes, word);
+    }
+  }
+  return false;
+}
+
+/** A word that is no HTTP version, and not just a badly written one: it begins with letters that are not HTTP, in either case. */
+function isOtherName(bytes: Uint8Array, at: number): boolean {
+  let same = 0;
+  while (same < HTTP.length && (bytes[at + same] & UPPER) === HTTP[same]) same++;
+  const first = bytes[at] & UPPER;
+  return same < HTTP.length && first >= LETTER_A && first <= LETTER_Z;
 }

@@ -23,6 +23,7 @@ import { type Edge, startEdge } from '../fixtures/edge.ts';
 import { IO_BACKENDS, type IoBackend } from '../fixtures/io-backends.ts';
 import { sha256 } from '../fixtures/origin.ts';
 import { until, within } from '../fixtures/patience.ts';
+import { RawClient } from '../fixtures/raw-client.ts';
 import { type NodeServer, startNodeServer } from '../fixtures/servers.ts';
 
 const PATIENCE_MS = 20_000;
@@ -430,6 +431,43 @@ function exchanges(io: IoBackend, isSecure: boolean): void {
   });
 }
 
+function firstLines(io: IoBackend): void {
+  describe(`first lines without TLS (${io})`, () => {
+    let edge: Edge;
+    before(async () => {
+      edge = await start(io, false);
+    });
+    after(async () => {
+      await edge?.stop();
+    });
+
+    for (const line of ['INVALID CONNECTION PREFACE', 'PRI * HTPP/2.0', 'OPTIONS rtsp://x/ RTSP/1.0']) {
+      test(`${line}: another protocol is not answered in HTTP/1.1`, async () => {
+        const client = await RawClient.connect(edge.port);
+        await client.send(`${line}\r\n\r\n`);
+        await client.closed();
+        assert.equal(client.unread().length, 0);
+      });
+    }
+
+    for (const line of [
+      'GET / ',
+      'GET /',
+      'GET / http/1.1',
+      'GET / 1.1',
+      'GET /a b HTTP/1.1',
+      'x'.repeat(300),
+    ]) {
+      test(`${line.slice(0, 20)}: bad HTTP/1.1 is answered`, async () => {
+        const client = await RawClient.connect(edge.port);
+        await client.send(`${line}\r\n\r\n`);
+        await client.closed();
+        assert.match(client.unread().toString('latin1'), /^HTTP\/1\.1 (?:400|414|505) /);
+      });
+    }
+  });
+}
+
 function lifecycle(io: IoBackend, isSecure: boolean): void {
   const how = isSecure ? 'over TLS' : 'with prior knowledge';
 
@@ -486,6 +524,7 @@ function lifecycle(io: IoBackend, isSecure: boolean): void {
 }
 
 for (const io of IO_BACKENDS) {
+  firstLines(io);
   for (const isSecure of [true, false]) {
     exchanges(io, isSecure);
     lifecycle(io, isSecure);
