@@ -60,7 +60,7 @@ export class Http2ServerStream extends Http2Stream implements DownstreamStream, 
   readonly client: ClientAddress;
   readonly listenerAction: RouteAction | null;
   exchange: Exchange | null;
-  /** Since when content of the request is awaited, on the reactor's clock. */
+  /** Since when content of the request is awaited, and none of the response comes, on the reactor's clock. */
   lastReceivedMs: number;
   paused: boolean;
   wantsWritable: boolean;
@@ -316,6 +316,8 @@ export class Http2ServerStream extends Http2Stream implements DownstreamStream, 
     }
     this.put(buffer, offset, length);
     this.wantsWritable = true;
+    // Where both sides stream, a client that listens is not one that is too slow to speak.
+    this.lastReceivedMs = this.connection.context.reactor.nowMs;
     if (this.pendingBytes >= PUMP_BYTES) this.connection.pump();
   }
 

@@ -450,6 +450,23 @@ describe("a client's HTTP/2 connection", () => {
     h2.end();
   });
 
+  it('keeps the stream whose client listens to what the backend says meanwhile', () => {
+    const h2 = new Http2World();
+    const client = h2.client();
+    const stream = client.end.request(M_POST, 'POST', '/', [], false);
+    assert.ok(stream !== null);
+    client.settle();
+    h2.origin.last.send('HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n');
+    for (let round = 0; round < 10; round++) {
+      h2.origin.last.send('1\r\nx\r\n');
+      h2.world.pass(20_000);
+    }
+    assert.deepEqual([text(stream), stream.closed], ['x'.repeat(10), false]);
+    h2.world.pass(40_000);
+    assert.deepEqual([stream.closed, stream.resetByPeer], [true, true]);
+    h2.end();
+  });
+
   it('loses the stream whose content never comes', () => {
     const h2 = new Http2World();
     const client = h2.client();
