@@ -295,7 +295,8 @@ const ROUTE_SECURITY = section('Limits and rules of one route.', {
   }),
   max_chunked_body_size: key(integer(0, BODY_BYTES_MAX), {
     fallback: BODY_BYTES_DEFAULT,
-    meaning: 'Bytes of a request’s content where it comes in chunks. More: 413, and the connection closes.',
+    meaning:
+      'Bytes of a request’s content where its length is not declared (chunks, a stream of gRPC). More: 413, and a connection of HTTP/1.1 closes.',
     example: '5242880',
   }),
   max_request_header_size: key(integer(256, HEADER_BYTES_MAX), {
@@ -310,7 +311,8 @@ const ROUTE_SECURITY = section('Limits and rules of one route.', {
   }),
   client_body_timeout_secs: key(seconds, {
     fallback: 30,
-    meaning: 'How long a client may pause within a request’s content. Longer: 408.',
+    meaning:
+      'How long a client may pause within a request’s content (over HTTP/2: while no response comes either). Longer: 408.',
     example: '10',
   }),
   backend_connect_timeout_secs: key(seconds, {

@@ -85,7 +85,8 @@ Routes, in the order in which they are tried (host routes first)
   example.com /api and below
     → proxy to http://localhost:8080/app; /api removed from the path; Host is the backend’s own
     client_body_timeout_secs = 5 (default: 30)
-      How long a client may pause within a request’s content. Longer: 408.
+      How long a client may pause within a request’s content (over HTTP/2: while no response comes
+          either). Longer: 408.
     allowed_methods = ["GET"] (default: all)
       Methods that are let through. Others: 405.
   example.com, all paths
