@@ -287,6 +287,7 @@ export class Http2Connection
   private beginClose(): void {
     if (this.state !== S_OPEN) return;
     this.state = S_CLOSING;
+    if (this.engine.reason >= 0) this.context.metrics?.http2Flooded(this.engine.reason);
     this.engine.abandon(this.engine.isDead ? this.engine.errorCode : H2_NO_ERROR);
     this.out.flush();
     this.input.skip();

@@ -3,7 +3,14 @@
 import { assert } from '../base/assert.ts';
 import { E_NO_HEALTHY_SERVER, FAULTS } from '../http/fault.ts';
 import { METHOD_NAMES } from '../http/message.ts';
-import { FAILURES_MAX, FAULTS_MAX, METHODS_MAX, TLS_FAILURES_MAX } from '../metrics/layout.ts';
+import { REASON_WORDS } from '../http2/budget.ts';
+import {
+  FAILURES_MAX,
+  FAULTS_MAX,
+  HTTP2_FLOODS_MAX,
+  METHODS_MAX,
+  TLS_FAILURES_MAX,
+} from '../metrics/layout.ts';
 
 /** By method id; the empty one is for all others. */
 export const METHOD_WORDS: readonly string[] = METHOD_NAMES;
@@ -57,3 +64,4 @@ assert(METHOD_WORDS.length <= METHODS_MAX, 'more methods than metrics have room 
 assert(FAULT_WORDS.length <= FAULTS_MAX, 'more faults than metrics have room for');
 assert(FAILURE_WORDS.length <= FAILURES_MAX, 'more failures than metrics have room for');
 assert(TLS_FAILURE_WORDS.length <= TLS_FAILURES_MAX, 'more classes than metrics have room for');
+assert(REASON_WORDS.length <= HTTP2_FLOODS_MAX, 'more floods than metrics have room for');

@@ -6,6 +6,7 @@
  */
 
 import { Timer, type TimerHandler } from '../base/timer-wheel.ts';
+import { REASON_WORDS } from '../http2/budget.ts';
 import { LARGE, MEDIUM, SMALL } from '../io/buffer-pool.ts';
 import type { Reactor } from '../io/reactor.ts';
 import type { Log } from '../log/log.ts';
@@ -21,6 +22,7 @@ import {
   C_BYTES_SENT,
   C_CONNECTIONS_ACCEPTED,
   C_CPU,
+  C_HTTP2_FLOODS,
   C_LOG_DROPPED,
   C_RELOADS_FAILED,
   C_RELOADS_OK,
@@ -242,6 +244,11 @@ export class EdgeMetrics implements TimerHandler {
     this.area.add(C_TLS_FAILED + tlsFailureNumber(reason), 1);
   }
 
+  /** `reason`: an index of REASON_WORDS. */
+  http2Flooded(reason: number): void {
+    this.area.add(C_HTTP2_FLOODS + reason, 1);
+  }
+
   // ---- The page ---------------------------------------------------------------------------------------------
 
   /** The page as of now, in pieces of text. */
@@ -314,6 +321,7 @@ export class EdgeMetrics implements TimerHandler {
       faults: FAULT_WORDS,
       failures: FAILURE_WORDS,
       tlsFailures: TLS_FAILURE_WORDS,
+      http2Floods: REASON_WORDS,
       upstreams: this.source.upstreamGroups().flatMap((group) =>
         group.servers.map((member) => ({
           upstream: group.name,

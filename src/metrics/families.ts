@@ -14,6 +14,7 @@ import {
   C_BYTES_SENT,
   C_CONNECTIONS_ACCEPTED,
   C_CPU,
+  C_HTTP2_FLOODS,
   C_LOG_DROPPED,
   C_RELOADS_FAILED,
   C_RELOADS_OK,
@@ -55,6 +56,7 @@ export interface Facts {
   readonly faults: readonly string[];
   readonly failures: readonly string[];
   readonly tlsFailures: readonly string[];
+  readonly http2Floods: readonly string[];
   readonly upstreams: readonly {
     readonly upstream: string;
     readonly server: string;
@@ -410,6 +412,19 @@ const UPSTREAMS: readonly Family[] = [
   ),
 ];
 
+const HTTP2: readonly Family[] = [
+  {
+    name: 'sallyport_http2_floods_total',
+    type: 'counter',
+    labels: ['reason'],
+    help: 'HTTP/2 connections of clients that were cut, by what they asked too much of for nothing.',
+    write: atOnce((out, totals, facts) => {
+      for (const [index, reason] of facts.http2Floods.entries())
+        out.sample(['reason', reason], totals.cells[C_HTTP2_FLOODS + index]);
+    }),
+  },
+];
+
 const TLS: readonly Family[] = [
   several(
     'sallyport_tls_handshakes_total',
@@ -493,5 +508,6 @@ export const FAMILIES: readonly Family[] = [
   ...SATURATION,
   ...UPSTREAMS,
   ...TLS,
+  ...HTTP2,
   ...PROCESS,
 ];

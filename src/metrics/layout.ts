@@ -66,6 +66,9 @@ export const C_TLS_RESUMED = 13;
 /** Failed handshakes by class: this many cells. */
 export const C_TLS_FAILED = 16;
 export const TLS_FAILURES_MAX = 16;
+/** HTTP/2 connections that were cut, by what they did too much of: this many cells. */
+export const C_HTTP2_FLOODS = 32;
+export const HTTP2_FLOODS_MAX = 16;
 /** Gauges: what is at the moment; cleared when another worker takes the area over. */
 export const G_FIRST = 64;
 export const G_CONNECTIONS_OPEN = 64;

@@ -12,6 +12,7 @@ import { connect as connectTls } from 'node:tls';
 import { testAuthority } from '../fixtures/certificates.ts';
 import { type Edge, startEdge } from '../fixtures/edge.ts';
 import { IO_BACKENDS, type IoBackend } from '../fixtures/io-backends.ts';
+import { MetricsPage } from '../fixtures/metrics.ts';
 import { until, within } from '../fixtures/patience.ts';
 import { type NodeServer, startNodeServer } from '../fixtures/servers.ts';
 import {
@@ -138,6 +139,14 @@ class Bystander {
       if (status === 200) this.served++;
       else this.failures.push(String(status));
     }
+  }
+
+  /** The text of an answer. */
+  async read(path: string): Promise<string> {
+    const stream = this.session.request({ ':path': path, ':authority': HOST });
+    let text = '';
+    for await (const chunk of stream.setEncoding('utf8')) text += chunk;
+    return text;
   }
 
   private ask(): Promise<number> {
@@ -334,6 +343,9 @@ threads = 1
 write_timeout_secs = 1
 [logging]
 level = "error"
+[prometheus]
+path = "/numbers"
+enabled = true
 ${tls}
 [path_routes."${HOST}"."/"]
 type = "Proxy"
@@ -350,6 +362,12 @@ url = "${origin.url}"
       await origin?.close();
     });
 
+    /** How many connections were cut for this. */
+    async function floods(reason: string): Promise<number> {
+      const page = new MetricsPage(await bystander.read('/numbers'));
+      return page.value('sallyport_http2_floods_total', `reason="${reason}"`);
+    }
+
     /** What holds after each attack. */
     async function assertUnharmed(servedBefore: number): Promise<void> {
       await until(() => bystander.served > servedBefore + 10, PATIENCE_MS, 'the bystander to be served');
@@ -362,11 +380,13 @@ url = "${origin.url}"
     for (const each of attacks(scheme)) {
       test(each.name, async () => {
         const { served } = bystander;
+        const counted = await floods(each.reason);
         const attacker = await Attacker.connect(edge.port, isSecure);
         const sent = await attack(attacker, each);
         // Where the socket was reset under its feet it may not have heard why.
         if (attacker.goaway !== '' || attacker.ending === 'end')
           assert.match(attacker.goaway, new RegExp(`code 11 ${each.reason}$`), `after ${sent} pieces`);
+        assert.equal(await floods(each.reason), counted + 1, 'it is counted');
         await assertUnharmed(served);
       });
     }

@@ -13,6 +13,7 @@ const FACTS: Facts = {
   faults: ['', 'bad-host'],
   failures: ['connect-failed'],
   tlsFailures: ['timeout'],
+  http2Floods: ['reset-flood'],
   upstreams: [{ upstream: 'quoted "name"', server: 'http://s', healthy: false }],
   certificates: [{ name: '/etc/back\\slash.crt', expirySeconds: 2_000_000_000 }],
   reloadedSeconds: 1_700_000_000,
