@@ -11,7 +11,7 @@ import { FAMILIES } from '../../src/metrics/families.ts';
 const ROOT = join(import.meta.dirname, '../..');
 const RULES = join(ROOT, 'contrib/prometheus/sallyport.rules.yml');
 const DASHBOARD = join(ROOT, 'contrib/grafana/sallyport.json');
-const NAME = /\b(?:zerocopy_proxy|sallyport|process)_[a-z_]+\b/g;
+const NAME = /\b(?:zerocopy_proxy|sallyport|process)_[a-z0-9_]+\b/g;
 
 function read(path: string): string {
   return readFileSync(path, 'utf8');
