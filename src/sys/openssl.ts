@@ -206,6 +206,19 @@ export const EVP_CIPHER_fetch = declareOpenssl<(library: number, name: string, p
   [ADDRESS, 'str', ADDRESS],
 );
 export const EVP_CIPHER_CTX_new = declareOpenssl<Call0>('EVP_CIPHER_CTX_new', ADDRESS, []);
+/** Context, cipher, key, nonce; a 0 address leaves that as it is. Fewer parameters than EVP_CipherInit_ex cost less. */
+export const EVP_EncryptInit = declareOpenssl<Call4>('EVP_EncryptInit', INT, [
+  ADDRESS,
+  ADDRESS,
+  ADDRESS,
+  ADDRESS,
+]);
+export const EVP_DecryptInit = declareOpenssl<Call4>('EVP_DecryptInit', INT, [
+  ADDRESS,
+  ADDRESS,
+  ADDRESS,
+  ADDRESS,
+]);
 /** Context, cipher, engine, key, nonce, 1 to encrypt or 0 to decrypt; a 0 address leaves that as it is. */
 export const EVP_CipherInit_ex = declareOpenssl<Call6>('EVP_CipherInit_ex', INT, [
   ADDRESS,

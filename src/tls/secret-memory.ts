@@ -19,6 +19,8 @@ class SecretMemory {
   private readonly memory: MappedMemory;
   readonly address: number;
   readonly bytes: Uint8Array;
+  /** The same, four bytes at a time, least significant first. */
+  readonly words: Int32Array;
   private readonly free: SecretSlot[];
   private used: number;
 
@@ -28,6 +30,7 @@ class SecretMemory {
     excludeFromDumps(this.memory);
     this.address = this.memory.address;
     this.bytes = this.memory.bytes;
+    this.words = this.memory.words;
     this.free = [];
     this.used = 0;
   }
