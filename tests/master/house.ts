@@ -1,7 +1,7 @@
 /** Rooms for tests: plans for the files in rooms/, started by the real launcher. */
 
 import assert from 'node:assert/strict';
-import { execFileSync } from 'node:child_process';
+import { execFileSync, spawnSync } from 'node:child_process';
 import {
   chmodSync,
   closeSync,
@@ -10,11 +10,13 @@ import {
   openSync,
   readFileSync,
   readSync,
+  rmdirSync,
   rmSync,
+  statSync,
 } from 'node:fs';
 import { stat } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { dirname, join, relative } from 'node:path';
 import { rolldown } from 'rolldown';
 import { splitConfiguration } from '../../src/ipc/configuration-parts.ts';
 import { COMPARTMENTS } from '../../src/master/compartments.ts';
@@ -24,6 +26,30 @@ import { Room, type RoomMaking, type RoomOwner } from '../../src/master/room.ts'
 import type { RoomSource } from '../../src/master/supervisor.ts';
 
 const ROOT = join(import.meta.dirname, '../..');
+if (!isOpen(ROOT)) runElsewhere();
+
+/** Whether every user may enter this folder: rooms run as users of their own. */
+function isOpen(folder: string): boolean {
+  const mayEnter = (statSync(folder).mode & 0o001) !== 0;
+  return mayEnter && (folder === '/' || isOpen(dirname(folder)));
+}
+
+/** The same test file, seen through a folder that every user may enter; that mount is this run's alone. */
+function runElsewhere(): never {
+  const folder = mkdtempSync(join(tmpdir(), 'sallyport-project-'));
+  chmodSync(folder, 0o755);
+  const again = [process.execPath, ...process.argv.slice(1)].map((path) =>
+    path.startsWith(ROOT) ? join(folder, relative(ROOT, path)) : path,
+  );
+  const script = 'mount --bind "$0" "$1" && shift && cd / && exec "$@"';
+  const { status } = spawnSync(
+    'unshare',
+    ['--mount', 'sh', '-c', script, ROOT, folder, again[0], ...process.execArgv, ...again.slice(1)],
+    { stdio: 'inherit' },
+  );
+  rmdirSync(folder);
+  process.exit(status ?? 1);
+}
 
 /**
  * Rooms run JavaScript, as in production: type stripping is WebAssembly, which V8 goes on compiling in the background
