@@ -657,7 +657,7 @@ const PROMETHEUS = section('The metrics page.', {
 });
 
 const HTTP2 = section('Settings of HTTP/2 (RFC 9113 §6.5.2).', {
-  header_table_size: key(integer(0, 1_048_576), {
+  header_table_size: key(integer(0, 65_536), {
     fallback: 4096,
     meaning: 'Bytes of the table by which fields are compressed (HPACK).',
     example: '65536',
@@ -677,7 +677,7 @@ const HTTP2 = section('Settings of HTTP/2 (RFC 9113 §6.5.2).', {
     meaning: 'Bytes of the largest frame that is accepted.',
     example: '65536',
   }),
-  max_header_list_size: key(integer(1024, 1_048_576), {
+  max_header_list_size: key(integer(1024, 65_536), {
     fallback: 16_384,
     meaning: 'Bytes of a field section after decompression.',
     example: '65536',

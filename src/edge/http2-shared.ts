@@ -6,10 +6,6 @@ import type { Http2Settings } from '../http2/settings.ts';
 import { Http2Workspace, workspaceBytes } from '../http2/workspace.ts';
 import { type BufferId, type BufferPool, LARGE, LARGE_BYTES, NO_BUFFER } from '../io/buffer-pool.ts';
 
-/** The largest list that a workspace of one large buffer can hold together with its table. */
-const LIST_BYTES_MAX = 65_536;
-const TABLE_BYTES_MAX = 65_536;
-
 export class Http2Shared {
   readonly settings: Http2Settings;
   readonly budgets: Http2Budgets;
@@ -19,11 +15,7 @@ export class Http2Shared {
 
   /** Throws an Error when memory is exhausted: at the start of a configuration only. */
   constructor(pool: BufferPool, config: Http2Config) {
-    this.settings = {
-      ...config,
-      maxHeaderListSize: Math.min(config.maxHeaderListSize, LIST_BYTES_MAX),
-      headerTableSize: Math.min(config.headerTableSize, TABLE_BYTES_MAX),
-    };
+    this.settings = config;
     this.budgets = DEFAULT_BUDGETS;
     this.pool = pool;
     this.buffer = pool.acquire(LARGE);

@@ -2,7 +2,7 @@
  * The record layer of one connection (RFC 8446 §5, RFC 5246 §6.2 with RFC 5288 and RFC 7905), from the end of its
  * handshake on. Seals from one place of the arena into another; opens in place. Holds two slots of keys and two
  * sequence numbers, nothing else: the cipher contexts are the process's, one for each cipher and direction, and
- * are given another key when another connection's record comes, which costs 0.1 µs.
+ * are given another key when another connection's record comes.
  *
  * A record: type (1 byte), 0x0303, length (2); then with TLS 1.2 and GCM the nonce's explicit part (8); the
  * ciphertext, whose last byte in TLS 1.3 is the content's type; the tag (16).

@@ -84,7 +84,7 @@ const SECURITY_LEVEL = 2;
 const CLIENT_CHAIN_DEPTH_MAX = 4;
 /** Bytes of what a client sends as its chain. */
 const CLIENT_CHAIN_BYTES_MAX = 65_536;
-/** Tickets after a handshake in TLS 1.3. Each resumption brings the next; a second one costs every full handshake 3 %. */
+/** Tickets after a handshake in TLS 1.3. Each resumption brings the next. */
 const TICKETS = 1;
 
 /** One certificate with what belongs to it. */
