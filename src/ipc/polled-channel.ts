@@ -4,6 +4,7 @@
  */
 
 import { type Watch, watchDescriptor } from '../sys/descriptors.ts';
+import { close } from '../sys/libc.ts';
 import { Channel } from './channel.ts';
 import type { Message } from './message.ts';
 import type { Role } from './roles.ts';
@@ -25,12 +26,15 @@ export class PolledChannel {
   private readonly handler: ChannelHandler;
   private readonly watch: Watch;
   private readonly waiting: { readonly message: Message; readonly descriptors: readonly number[] }[];
+  /** What is closed when its message has left. */
+  private readonly handed: Map<Message, readonly number[]>;
   private hasEnded: boolean;
 
   constructor(descriptor: number, self: Role, peer: Role, handler: ChannelHandler) {
     this.channel = new Channel(descriptor, self, peer);
     this.handler = handler;
     this.waiting = [];
+    this.handed = new Map();
     this.hasEnded = false;
     this.watch = watchDescriptor(
       descriptor,
@@ -62,6 +66,23 @@ export class PolledChannel {
     return true;
   }
 
+  /** Sends descriptors that the other end is to have alone: they are closed here once they have left, or can't. */
+  handOver(message: Message, descriptors: readonly number[]): boolean {
+    if (this.hasEnded) {
+      for (const descriptor of descriptors) close(descriptor);
+      return false;
+    }
+    this.handed.set(message, descriptors);
+    const isTaken = this.send(message, descriptors);
+    if (!isTaken || this.waiting.length === 0) this.closeHanded(message);
+    return isTaken;
+  }
+
+  private closeHanded(message: Message): void {
+    for (const descriptor of this.handed.get(message) ?? []) close(descriptor);
+    this.handed.delete(message);
+  }
+
   /** For what may be lost: false where the other end can't take it now. */
   trySend(message: Message): boolean {
     if (this.hasEnded || this.waiting.length > 0) return false;
@@ -75,6 +96,7 @@ export class PolledChannel {
     this.hasEnded = true;
     this.watch.stop();
     this.channel.close();
+    for (const message of [...this.handed.keys()]) this.closeHanded(message);
   }
 
   private onReadable(): void {
@@ -96,6 +118,7 @@ export class PolledChannel {
         return;
       }
       this.waiting.shift();
+      this.closeHanded(message);
     }
     if (!this.hasEnded) this.watch.wantWritable(false);
   }
