@@ -17,6 +17,7 @@ export function describe(
     arguments: [],
     program: [],
     files: [],
+    socketFolders: [],
     connectPorts: [],
     core: -1,
   } as const;

@@ -64,6 +64,8 @@ export interface RoomRequest {
   readonly program: readonly string[];
   /** What the configuration names for it. */
   readonly files: readonly string[];
+  /** Where backends' Unix sockets are: seen in its root, and no file in them can be read. */
+  readonly socketFolders: readonly string[];
   /** Ports of backends; for rooms that connect to named ports. */
   readonly connectPorts: readonly number[];
   /** Core to run on; -1: any. */
@@ -301,8 +303,9 @@ function rootOf(
     ...existing(landlockReadPaths).map((path) => bind(path, false)),
     ...(files === 'write' ? existing(landlockWritePaths).map((path) => bind(path, true)) : []),
     ...(files === null ? [] : request.files.map((path) => bind(path, files === 'write'))),
+    ...existing(request.socketFolders).map((path) => bind(path, false)),
   ];
-  if (typeof sandbox === 'string') return entries;
+  if (typeof sandbox === 'string') return parentsFirst(entries);
   for (const { source, target, isWritable } of sandbox.binds)
     entries.push({ kind: 'bind', source, target, isWritable });
   for (const target of sandbox.tmpfs) entries.push({ kind: 'tmpfs', target, mebibytes: 16 });
@@ -310,7 +313,12 @@ function rootOf(
   if (sandbox.hasDev)
     for (const name of ['null', 'zero', 'urandom'])
       entries.push({ kind: 'bind', source: `/dev/${name}`, target: `/dev/${name}`, isWritable: true });
-  return entries;
+  return parentsFirst(entries);
+}
+
+/** A folder that is mounted over another one's mount would hide it. */
+function parentsFirst(entries: readonly RootEntry[]): RootEntry[] {
+  return entries.toSorted((a, b) => a.target.length - b.target.length);
 }
 
 function existing(paths: readonly string[]): string[] {

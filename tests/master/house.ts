@@ -126,6 +126,7 @@ export function planFor(
     main: roomFile(file),
     arguments: parameters,
     files: [],
+    socketFolders: [],
     connectPorts: [],
     core: -1,
     ...more,

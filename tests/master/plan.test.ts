@@ -33,6 +33,7 @@ const REQUEST: RoomRequest = {
   arguments: ['edge'],
   program: ['/usr'],
   files: ['/var'],
+  socketFolders: [],
   connectPorts: [8080],
   core: 1,
 };
