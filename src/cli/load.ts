@@ -1,7 +1,7 @@
 /** Loads a configuration and judges what its files hold, too: what `check`, `serve` and a reload have in common. */
 
+import { inspectBackendTls } from '../backend/backend-tls.ts';
 import { type LoadResult, loadConfigFile } from '../config/load.ts';
-import { inspectBackendTls } from '../edge/backend-tls.ts';
 import { inspectTls } from '../tls/inspect.ts';
 
 export function loadAndInspect(path: string): LoadResult {

@@ -4,13 +4,12 @@
  * connections stay warm and a server that is out stays out over a reload.
  */
 
-import type { ServerEntry } from '../config/model.ts';
+import { type BackendHandshake, beginHandshake } from '../backend/backend-handshake.ts';
+import { serverLabel } from '../backend/server-names.ts';
 import { ENOMEM } from '../sys/errno.ts';
 import type { SocketAddress } from '../sys/sockaddr.ts';
 import type { ClientContext } from '../tls/client-context.ts';
-import { type BackendHandshake, beginHandshake } from './backend-handshake.ts';
 import type { BackendStream } from './backend-stream.ts';
-import type { BackendTls } from './backend-tls.ts';
 import type { EdgeContext } from './context.ts';
 import { PassiveHealth } from './health-passive.ts';
 import { Http1Backend } from './http1-backend.ts';
@@ -329,18 +328,4 @@ export class BackendServer {
     this.http2?.retire();
     this.tls?.free();
   }
-}
-
-/** What tells a server from all others. */
-export function serverKey(entry: ServerEntry, tls: BackendTls | null): string {
-  if (tls !== null) return `${entry.url} ${tls.identity}`;
-  return entry.useH2c ? `${entry.url} h2c` : entry.url;
-}
-
-/** `host:port` of a URL; what names the socket, of a Unix socket. */
-export function serverLabel(url: string): string {
-  if (url.startsWith('unix:')) return url;
-  const [scheme, rest = ''] = url.split('://');
-  const authority = rest.split('/')[0];
-  return /:\d+$/.test(authority) ? authority : `${authority}:${scheme.toLowerCase() === 'https' ? 443 : 80}`;
 }

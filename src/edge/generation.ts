@@ -3,13 +3,14 @@
  * it; a reload puts a new one in its place, and the old one goes when the last exchange has left.
  */
 
+import { type BackendTls, type BackendTlsSet, NO_BACKEND_TLS } from '../backend/backend-tls.ts';
+import type { ResolvedServers } from '../backend/server-names.ts';
 import { assert } from '../base/assert.ts';
 import { asciiBytes, equalsBytes } from '../base/bytes.ts';
 import type { Config, RouteConfig, ServerEntry } from '../config/model.ts';
 import { errnoName } from '../sys/errno.ts';
 import type { SocketAddress } from '../sys/sockaddr.ts';
 import type { BackendServer } from './backend-server.ts';
-import { type BackendTls, type BackendTlsSet, NO_BACKEND_TLS } from './backend-tls.ts';
 import type { ClientAddress } from './client-address.ts';
 import type { EdgeContext, EdgeLimits } from './context.ts';
 import { FileRoute } from './file-route.ts';
@@ -22,9 +23,6 @@ import { RedirectRoute } from './redirect-responder.ts';
 import { Route, type RouteAction } from './route.ts';
 import { pathKey, Router } from './router.ts';
 import { GroupServer, UpstreamGroup } from './upstream-group.ts';
-
-/** Addresses of each server, by its URL: resolved before the configuration comes into force. */
-export type ResolvedServers = ReadonlyMap<string, readonly SocketAddress[]>;
 
 /** Where the servers of all configurations live, so that connections stay warm over a reload. */
 export interface ServerRegistry {

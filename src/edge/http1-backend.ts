@@ -6,6 +6,7 @@
  * a 101, then FLUSH while its last bytes leave; CLOSED. An idle connection holds no engine and no buffer, and receives only to notice its end.
  */
 
+import type { BackendHandshake } from '../backend/backend-handshake.ts';
 import { assert } from '../base/assert.ts';
 import { Timer, type TimerHandler } from '../base/timer-wheel.ts';
 import {
@@ -24,19 +25,18 @@ import { BODY_LENGTH, BODY_NONE, BODY_STREAM, LENGTH_UNKNOWN } from '../http/mes
 import { B_DATA, B_END, B_NEED_MORE } from '../http1/body-decoder.ts';
 import type { BufferId } from '../io/buffer-pool.ts';
 import type { Handle, SocketHandler } from '../io/reactor.ts';
+import { PartialHead } from '../socket/partial-head.ts';
+import type { SocketPort } from '../socket/port.ts';
 import type { SocketAddress } from '../sys/sockaddr.ts';
-import type { BackendHandshake } from './backend-handshake.ts';
 import { type BackendServer, SURPLUS_IDLE_MS } from './backend-server.ts';
 import type { BackendStream } from './backend-stream.ts';
 import type { EdgeContext } from './context.ts';
 import type { Exchange } from './exchange.ts';
 import type { ClientEngine } from './http1-engine.ts';
 import { writeRequestHead } from './http1-request.ts';
-import { PartialHead } from './partial-head.ts';
 import type { ProxyResponder } from './proxy-responder.ts';
 import type { ProxyRoute } from './proxy-route.ts';
 import { SocketInput } from './socket-input.ts';
-import type { SocketPort } from './stream.ts';
 import type { GroupServer } from './upstream-group.ts';
 
 const S_CONNECTING = 0;

@@ -25,17 +25,18 @@ import { BODY_LENGTH, BODY_NONE, BODY_STREAM, type RequestHead, type ResponseHea
 import { B_DATA, B_END, B_NEED_MORE } from '../http1/body-decoder.ts';
 import { type BufferId, NO_BUFFER } from '../io/buffer-pool.ts';
 import type { FileHandle, Handle, SocketHandler } from '../io/reactor.ts';
+import { PartialHead } from '../socket/partial-head.ts';
+import type { SocketPort } from '../socket/port.ts';
 import type { ClientAddress } from './client-address.ts';
 import type { EdgeContext } from './context.ts';
 import { type Exchange, NO_FIELDS, X_ENDED } from './exchange.ts';
 import type { ServerEngine } from './http1-engine.ts';
 import { writeInformational, writeResponseHead } from './http1-response.ts';
 import { TAG_FILE } from './message-out.ts';
-import { PartialHead } from './partial-head.ts';
 import type { RouteAction } from './route.ts';
 import { SocketInput } from './socket-input.ts';
 import { StallWatch } from './stall-watch.ts';
-import type { DownstreamStream, SocketPort } from './stream.ts';
+import type { DownstreamStream } from './stream.ts';
 
 const S_IDLE = 0;
 const S_HEAD = 1;

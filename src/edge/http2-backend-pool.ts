@@ -3,6 +3,7 @@
  * made, else a new one. Owns the memory in which their heads are decoded, for as long as there is a connection.
  */
 
+import { type BackendHandshake, beginHandshake } from '../backend/backend-handshake.ts';
 import { E_UPSTREAM_REFUSED } from '../http/fault.ts';
 import { ResponseHead } from '../http/message.ts';
 import { DEFAULT_BUDGETS, type Http2Budgets } from '../http2/budget.ts';
@@ -12,7 +13,6 @@ import { Http2Workspace } from '../http2/workspace.ts';
 import { type BufferId, LARGE, NO_BUFFER } from '../io/buffer-pool.ts';
 import type { Handle } from '../io/reactor.ts';
 import { ENOMEM } from '../sys/errno.ts';
-import { type BackendHandshake, beginHandshake } from './backend-handshake.ts';
 import type { BackendServer } from './backend-server.ts';
 import { Http2Backend } from './http2-backend.ts';
 import { Http2BackendStream } from './http2-backend-stream.ts';

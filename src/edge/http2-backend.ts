@@ -9,6 +9,7 @@
  * No responder hears of a failure from inside its own call: what is found out there is told by the timer.
  */
 
+import type { BackendHandshake } from '../backend/backend-handshake.ts';
 import { Timer, type TimerHandler } from '../base/timer-wheel.ts';
 import {
   E_CONNECT,
@@ -30,8 +31,8 @@ import { Http2Engine } from '../http2/engine.ts';
 import type { Http2Events } from '../http2/events.ts';
 import { type BufferId, NO_BUFFER } from '../io/buffer-pool.ts';
 import type { Handle, SocketHandler } from '../io/reactor.ts';
+import type { SocketPort } from '../socket/port.ts';
 import type { SocketAddress } from '../sys/sockaddr.ts';
-import type { BackendHandshake } from './backend-handshake.ts';
 import { type BackendServer, SURPLUS_IDLE_MS } from './backend-server.ts';
 import type { EdgeContext } from './context.ts';
 import {
@@ -42,7 +43,6 @@ import {
 } from './http2-backend-pool.ts';
 import type { Http2BackendStream } from './http2-backend-stream.ts';
 import { Http2Out } from './http2-out.ts';
-import type { SocketPort } from './stream.ts';
 
 const S_CONNECTING = 0;
 const S_HELLO = 1;

@@ -16,6 +16,7 @@ import { Http2Engine } from '../http2/engine.ts';
 import type { Http2Events } from '../http2/events.ts';
 import { type BufferId, NO_BUFFER } from '../io/buffer-pool.ts';
 import type { Handle, SocketHandler } from '../io/reactor.ts';
+import type { SocketPort } from '../socket/port.ts';
 import type { ClientAddress } from './client-address.ts';
 import type { ClientConnection, EdgeContext } from './context.ts';
 import { X_ENDED } from './exchange.ts';
@@ -25,7 +26,6 @@ import { Http2ServerStream } from './http2-stream.ts';
 import type { RouteAction } from './route.ts';
 import { SocketInput } from './socket-input.ts';
 import { StallWatch } from './stall-watch.ts';
-import type { SocketPort } from './stream.ts';
 
 const S_OPEN = 0;
 const S_CLOSING = 1;

@@ -15,8 +15,8 @@ import {
   SMALL_BYTES,
 } from '../io/buffer-pool.ts';
 import type { Handle } from '../io/reactor.ts';
+import type { SocketPort } from '../socket/port.ts';
 import { TAG_BYTES } from './message-out.ts';
-import type { SocketPort } from './stream.ts';
 
 /** Content up to this length is copied behind its frame's header, rather than sent as a segment of its own. */
 const COPY_BYTES_MAX = 4096;

@@ -16,6 +16,7 @@
 
 import { type BufferId, MEDIUM, NO_BUFFER, SMALL } from '../io/buffer-pool.ts';
 import type { FileHandle, Handle, Reactor } from '../io/reactor.ts';
+import { LAST_TAG, T_CLOSING, T_HANDSHAKE, T_OPEN, type TlsOwner, TlsSocket } from '../socket/tls-socket.ts';
 import { EBADMSG, EMSGSIZE, errnoName } from '../sys/errno.ts';
 import { TLS_RX, TLS_TX } from '../sys/kernel-tls.ts';
 import {
@@ -34,7 +35,6 @@ import {
 } from '../tls/record-layer.ts';
 import { TLS13 } from '../tls/suites.ts';
 import { type KernelTls, kernelTlsKey } from './kernel-tls.ts';
-import { LAST_TAG, T_CLOSING, T_HANDSHAKE, T_OPEN, type TlsOwner, TlsSocket } from './tls-socket.ts';
 
 /** What the handler wants while receiving has not moved. */
 const W_NOTHING = 0;

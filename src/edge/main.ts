@@ -3,17 +3,17 @@
  * worker in the server's own process.
  */
 
+import { loadBackendTls } from '../backend/backend-tls.ts';
+import type { ResolvedServers } from '../backend/server-names.ts';
 import type { LoadResult } from '../config/load.ts';
 import type { Config, ServerConfig } from '../config/model.ts';
 import { formatProblem } from '../config/problem.ts';
 import { runReactor } from '../io/loop.ts';
 import { openReactor } from '../io/open.ts';
 import { Log } from '../log/log.ts';
+import { type HealthNews, HealthProber, healthTargets } from '../outbound/health-prober.ts';
 import { errnoName } from '../sys/errno.ts';
 import type { SocketAddress } from '../sys/sockaddr.ts';
-import { loadBackendTls } from './backend-tls.ts';
-import type { ResolvedServers } from './generation.ts';
-import { type HealthNews, HealthProber, healthTargets } from './health-prober.ts';
 import { HttpsRedirect, httpsPortOf } from './https-redirect.ts';
 import { prepareKernelTls } from './kernel-tls.ts';
 import { resolveServers } from './resolve-servers.ts';

@@ -23,7 +23,7 @@ import {
   SMALL_BYTES,
 } from '../io/buffer-pool.ts';
 import type { FileHandle, Handle } from '../io/reactor.ts';
-import type { SocketPort } from './stream.ts';
+import type { SocketPort } from '../socket/port.ts';
 
 /** Content up to this length is copied next to what is already there, rather than sent as a segment of its own. */
 const COPY_BYTES_MAX = 2048;

@@ -4,7 +4,7 @@
  */
 
 import { lookup } from 'node:dns/promises';
-import { isIP } from 'node:net';
+import { placeOf } from '../backend/server-names.ts';
 import type { Config, ServerEntry } from '../config/model.ts';
 import type { SocketAddress } from '../sys/sockaddr.ts';
 
@@ -21,14 +21,11 @@ export async function resolveServers(config: Config): Promise<Map<string, readon
 }
 
 async function addressesOf(entry: ServerEntry): Promise<readonly SocketAddress[]> {
-  const { target } = entry;
-  if (target.kind === 'unix') return [{ family: 'unix', path: target.path }];
-  const host = target.host.startsWith('[') ? target.host.slice(1, -1) : target.host;
-  const { port } = target;
-  const family = isIP(host);
-  if (family !== 0) return [{ family: family === 4 ? 'ipv4' : 'ipv6', address: host, port }];
+  const place = placeOf(entry);
+  if (place.family !== 'name') return [place];
+  const { name, port } = place;
   try {
-    const found = await lookup(host, { all: true, order: 'ipv4first' });
+    const found = await lookup(name, { all: true, order: 'ipv4first' });
     return found.map(({ address, family }) => ({ family: family === 4 ? 'ipv4' : 'ipv6', address, port }));
   } catch (error) {
     const code = error instanceof Error && 'code' in error ? String(error.code) : String(error);

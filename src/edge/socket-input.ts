@@ -5,8 +5,8 @@
 
 import { type BufferId, type BufferPool, LARGE, NO_BUFFER } from '../io/buffer-pool.ts';
 import type { Handle } from '../io/reactor.ts';
+import type { SocketPort } from '../socket/port.ts';
 import { InputQueue } from './input-queue.ts';
-import type { SocketPort } from './stream.ts';
 
 const RX_NONE = 0;
 /** Whatever comes, in medium buffers, until stopped. */

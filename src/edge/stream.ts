@@ -6,27 +6,9 @@
 import type { FieldSection } from '../http/fields.ts';
 import type { RequestHead, ResponseHead } from '../http/message.ts';
 import type { BufferId } from '../io/buffer-pool.ts';
-import type { FileHandle, Reactor } from '../io/reactor.ts';
+import type { FileHandle } from '../io/reactor.ts';
 import type { ClientAddress } from './client-address.ts';
 import type { RouteAction } from './route.ts';
-
-/**
- * The part of the reactor that carries one socket's bytes. For plain sockets it is the reactor itself; a
- * TLS layer stands in by offering the same methods over its sessions.
- */
-export type SocketPort = Pick<
-  Reactor,
-  | 'adopt'
-  | 'receiveStart'
-  | 'receiveOnce'
-  | 'receiveStop'
-  | 'send'
-  | 'sendFile'
-  | 'sendQueuedBytes'
-  | 'sendAcknowledgedBytes'
-  | 'shutdownSend'
-  | 'close'
->;
 
 export interface DownstreamStream {
   /** SCHEME_HTTP or SCHEME_HTTPS: how the client reached us. */

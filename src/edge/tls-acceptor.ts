@@ -1,11 +1,11 @@
 /** Accepted connections on their way through the TLS handshake, and what they become after it. */
 
 import type { Handle, Reactor } from '../io/reactor.ts';
+import { type TlsOwner, TlsSocket } from '../socket/tls-socket.ts';
 import { Handshake } from '../tls/handshake.ts';
 import type { ClientAddress } from './client-address.ts';
 import type { KernelTls } from './kernel-tls.ts';
 import { KernelTlsSocket } from './kernel-tls-socket.ts';
-import { type TlsOwner, TlsSocket } from './tls-socket.ts';
 
 /** Certificates and all else that the configuration in force says of TLS; `newSession` gives an SSL in accept state, 0 where memory is exhausted. */
 export interface TlsSessions {

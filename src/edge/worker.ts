@@ -4,6 +4,8 @@
  */
 
 import { randomBytes } from 'node:crypto';
+import { type BackendTls, type BackendTlsSet, contextOf, NO_BACKEND_TLS } from '../backend/backend-tls.ts';
+import { type ResolvedServers, serverKey } from '../backend/server-names.ts';
 import { assert } from '../base/assert.ts';
 import { Timer, type TimerHandler } from '../base/timer-wheel.ts';
 import type { Config, ServerEntry } from '../config/model.ts';
@@ -14,17 +16,18 @@ import { SCHEME_HTTP, SCHEME_HTTPS } from '../http/message.ts';
 import type { HeadLimits } from '../http1/request-parser.ts';
 import type { Handle, ListenerHandler, Reactor, SocketHandler } from '../io/reactor.ts';
 import { AccessRecord, type Log } from '../log/log.ts';
+import type { SocketPort } from '../socket/port.ts';
+import type { TlsSocket } from '../socket/tls-socket.ts';
 import { errnoName } from '../sys/errno.ts';
 import type { SocketAddress } from '../sys/sockaddr.ts';
 import { clientIdentityOf } from '../tls/client-certificate.ts';
 import type { Handshake } from '../tls/handshake.ts';
-import { BackendServer, serverKey } from './backend-server.ts';
-import { type BackendTls, type BackendTlsSet, contextOf, NO_BACKEND_TLS } from './backend-tls.ts';
+import { BackendServer } from './backend-server.ts';
 import { ClientAddress } from './client-address.ts';
 import type { ClientConnection, EdgeContext, EdgeLimits } from './context.ts';
 import { Exchange } from './exchange.ts';
 import { ForwardedParts } from './forwarded.ts';
-import { Generation, type ResolvedServers, type ServerRegistry } from './generation.ts';
+import { Generation, type ServerRegistry } from './generation.ts';
 import { ConstantBytes } from './header-rules.ts';
 import { VerdictTable } from './health-verdicts.ts';
 import { Http1Connection } from './http1-connection.ts';
@@ -36,9 +39,7 @@ import { PlainAcceptor, type PlainConnections } from './plain-acceptor.ts';
 import { ProxyResponder } from './proxy-responder.ts';
 import { ENTRIES_DEFAULT, RateLimiter } from './rate-limit.ts';
 import type { RouteAction } from './route.ts';
-import type { SocketPort } from './stream.ts';
 import { type SecureConnections, TlsAcceptor, type TlsSessions } from './tls-acceptor.ts';
-import type { TlsSocket } from './tls-socket.ts';
 import type { UpstreamGroup } from './upstream-group.ts';
 
 /** Objects of each kind that are kept for reuse; more go to the garbage collector. */

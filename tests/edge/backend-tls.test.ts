@@ -3,9 +3,14 @@
 import assert from 'node:assert/strict';
 import { chmodSync, writeFileSync } from 'node:fs';
 import { describe, it } from 'node:test';
+import {
+  BackendTlsSet,
+  contextOf,
+  inspectBackendTls,
+  loadBackendTls,
+} from '../../src/backend/backend-tls.ts';
 import { loadConfig } from '../../src/config/load.ts';
 import type { Config } from '../../src/config/model.ts';
-import { BackendTlsSet, contextOf, inspectBackendTls, loadBackendTls } from '../../src/edge/backend-tls.ts';
 import { readPrivateKey } from '../../src/sys/openssl-client.ts';
 import { TestAuthority, testAuthority, testFile } from '../fixtures/certificates.ts';
 

@@ -7,7 +7,6 @@ import assert from 'node:assert/strict';
 import { loadConfig } from '../../src/config/load.ts';
 import type { Config } from '../../src/config/model.ts';
 import { formatProblem } from '../../src/config/problem.ts';
-import { HealthProber, healthTargets } from '../../src/edge/health-prober.ts';
 import type { SharedMetrics } from '../../src/edge/metrics.ts';
 import { EdgeWorker } from '../../src/edge/worker.ts';
 import {
@@ -24,6 +23,7 @@ import { SimBufferPool, SimReactor } from '../../src/io/sim.ts';
 import { NO_FAULTS, type SimFaults } from '../../src/io/sim-faults.ts';
 import { SimNetwork } from '../../src/io/sim-network.ts';
 import { Log } from '../../src/log/log.ts';
+import { HealthProber, healthTargets } from '../../src/outbound/health-prober.ts';
 import type { SocketAddress } from '../../src/sys/sockaddr.ts';
 
 export const EDGE: SocketAddress = { family: 'ipv4', address: '10.0.0.1', port: 80 };

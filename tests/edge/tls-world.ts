@@ -7,7 +7,6 @@
 import assert from 'node:assert/strict';
 import type { KernelTls } from '../../src/edge/kernel-tls.ts';
 import { KernelTlsSocket } from '../../src/edge/kernel-tls-socket.ts';
-import { type TlsOwner, TlsSocket } from '../../src/edge/tls-socket.ts';
 import {
   arenaBytes,
   type BufferId,
@@ -22,6 +21,7 @@ import type { Handle, ListenerHandler, SocketHandler } from '../../src/io/reacto
 import { SimBufferPool, SimReactor } from '../../src/io/sim.ts';
 import { NO_FAULTS, type SimFaults } from '../../src/io/sim-faults.ts';
 import { SimNetwork } from '../../src/io/sim-network.ts';
+import { type TlsOwner, TlsSocket } from '../../src/socket/tls-socket.ts';
 import { type MappedMemory, mapPrivate } from '../../src/sys/memory.ts';
 import type { SocketAddress } from '../../src/sys/sockaddr.ts';
 import { Handshake } from '../../src/tls/handshake.ts';

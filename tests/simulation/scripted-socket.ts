@@ -4,9 +4,9 @@
  */
 
 import { Timer, type TimerHandler } from '../../src/base/timer-wheel.ts';
-import type { SocketPort } from '../../src/edge/stream.ts';
 import { type BufferId, MEDIUM, MEDIUM_BYTES, NO_BUFFER } from '../../src/io/buffer-pool.ts';
 import type { Handle, Reactor, SocketHandler } from '../../src/io/reactor.ts';
+import type { SocketPort } from '../../src/socket/port.ts';
 
 export type Step =
   | { readonly kind: 'bytes'; readonly bytes: Uint8Array }

@@ -5,9 +5,9 @@
 
 import type { Random } from '../../src/base/random.ts';
 import type { TlsSessions } from '../../src/edge/tls-acceptor.ts';
-import { type TlsOwner, TlsSocket } from '../../src/edge/tls-socket.ts';
 import { arenaBytes, type PoolShape } from '../../src/io/buffer-pool.ts';
 import type { Reactor } from '../../src/io/reactor.ts';
+import { type TlsOwner, TlsSocket } from '../../src/socket/tls-socket.ts';
 import { type MappedMemory, mapPrivate } from '../../src/sys/memory.ts';
 import { SSL_CTX_set_options } from '../../src/sys/openssl.ts';
 import { Handshake } from '../../src/tls/handshake.ts';

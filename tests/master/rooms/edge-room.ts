@@ -8,7 +8,7 @@
 
 import { randomBytes } from 'node:crypto';
 import { loadAndInspect } from '../../../src/cli/load.ts';
-import { loadBackendTls } from '../../../src/edge/backend-tls.ts';
+import { loadBackendTls } from '../../../src/backend/backend-tls.ts';
 import { resolveServers } from '../../../src/edge/resolve-servers.ts';
 import { ServerTls } from '../../../src/edge/server-tls.ts';
 import { withKernelTls } from '../../../src/edge/tls-acceptor.ts';

@@ -4,10 +4,10 @@
  */
 
 import type { Reactor } from '../io/reactor.ts';
+import { type TlsOwner, TlsSocket } from '../socket/tls-socket.ts';
 import type { ClientContext } from '../tls/client-context.ts';
 import { Handshake } from '../tls/handshake.ts';
 import { failureWords } from '../tls/verify-error.ts';
-import { type TlsOwner, TlsSocket } from './tls-socket.ts';
 
 export class BackendHandshake implements TlsOwner {
   readonly socket: TlsSocket;

@@ -44,7 +44,7 @@ import {
 import { TLS13 } from '../tls/suites.ts';
 import { PartialRecord, RECORD_BYTES_MAX, RECORD_TOO_LONG, recordBytesAt } from './partial-record.ts';
 import { PLAIN_HTTP_ANSWER } from './plain-http.ts';
-import type { SocketPort } from './stream.ts';
+import type { SocketPort } from './port.ts';
 import { acquireAbout, acquireAtLeast } from './tls-buffers.ts';
 import { FILE_END_TAG, PART_TAG, type Sealer, TlsQueue } from './tls-queue.ts';
 import { TlsResults } from './tls-results.ts';

@@ -4,17 +4,17 @@
  * a bound, so that the server is not cut off in the middle of it.
  */
 
+import { type BackendHandshake, beginHandshake } from '../backend/backend-handshake.ts';
 import { Timer, type TimerHandler } from '../base/timer-wheel.ts';
 import { FIELDS_MAX } from '../http/fields.ts';
 import { M_GET, ResponseHead } from '../http/message.ts';
 import { ResponseParser } from '../http1/response-parser.ts';
 import { type BufferId, MEDIUM, MEDIUM_BYTES, NO_BUFFER } from '../io/buffer-pool.ts';
 import type { Handle, Reactor, SocketHandler } from '../io/reactor.ts';
+import { PartialHead } from '../socket/partial-head.ts';
+import type { SocketPort } from '../socket/port.ts';
 import type { SocketAddress } from '../sys/sockaddr.ts';
 import type { ClientContext } from '../tls/client-context.ts';
-import { type BackendHandshake, beginHandshake } from './backend-handshake.ts';
-import { PartialHead } from './partial-head.ts';
-import type { SocketPort } from './stream.ts';
 
 const LIMITS = { requestLineBytesMax: 8192, headBytesMax: 16_384, fieldsMax: FIELDS_MAX };
 /** Interim responses before the one that counts. */

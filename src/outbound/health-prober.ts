@@ -6,16 +6,15 @@
  * that succeeded. All of that is kept for targets that a new list names too.
  */
 
+import { type BackendTls, type BackendTlsSet, contextOf, NO_BACKEND_TLS } from '../backend/backend-tls.ts';
+import { type ResolvedServers, serverKey, serverLabel } from '../backend/server-names.ts';
 import { Timer, type TimerHandler } from '../base/timer-wheel.ts';
 import type { Config, HealthCheckConfig, ServerEntry } from '../config/model.ts';
+import { VerdictName, type VerdictTable } from '../edge/health-verdicts.ts';
 import type { Reactor } from '../io/reactor.ts';
 import type { SocketAddress } from '../sys/sockaddr.ts';
 import type { ClientContext } from '../tls/client-context.ts';
-import { serverKey, serverLabel } from './backend-server.ts';
-import { type BackendTls, type BackendTlsSet, contextOf, NO_BACKEND_TLS } from './backend-tls.ts';
-import type { ResolvedServers } from './generation.ts';
 import { HealthProbe, type ProbeOwner, type ProbeRequest } from './health-probe.ts';
-import { VerdictName, type VerdictTable } from './health-verdicts.ts';
 
 /** First checks are spread over this time, or over the interval where that is shorter. */
 const FIRST_SPREAD_MS = 1000;
