@@ -11,11 +11,13 @@ import { delimiter, join } from 'node:path';
 type Commands = readonly (readonly [string, string])[];
 
 const COMMANDS: Commands = [
+  ['bwrap', 'bubblewrap'],
   ['chromium', 'chromium'],
   ['curl', 'curl'],
   ['gcc', 'gcc'],
   ['git', 'git'],
   ['haproxy', 'haproxy'],
+  ['ip', 'iproute2'],
   ['nghttp', 'nghttp2-client'],
   ['nginx', 'nginx-light'],
   ['openssl', 'openssl'],
@@ -23,6 +25,7 @@ const COMMANDS: Commands = [
   ['promtool', 'prometheus'],
   ['ps', 'procps'],
   ['python3', 'python3'],
+  ['systemd-analyze', 'systemd'],
   ['taskset', 'util-linux'],
   ['testssl', 'testssl.sh'],
   ['wrk', 'wrk'],
