@@ -32,6 +32,8 @@ export interface RoomStart {
   readonly descriptors: readonly number[];
   /** What it is told first: its configuration, more descriptors. */
   readonly onStarted: (channel: PolledChannel) => void;
+  /** A descriptor for its standard output and error; absent: as that of all. */
+  readonly output?: number;
 }
 
 export interface RoomOwner {
@@ -100,7 +102,11 @@ export class Room implements ChannelHandler {
     this.process.once('exit', (code, signal) => this.onExit(code, signal));
     this.process.once('error', (error) => this.onExit(null, error.message));
     this.watch = setInterval(() => this.look(), Math.min(PING_INTERVAL_MS, 1000));
-    start.onStarted(this.channel);
+    try {
+      start.onStarted(this.channel);
+    } catch (error) {
+      this.kill(`it can’t be given what it needs: ${error instanceof Error ? error.message : String(error)}`);
+    }
   }
 
   /** -1 where it never came to be. */
@@ -111,6 +117,11 @@ export class Room implements ChannelHandler {
   /** Messages to the room wait their turn; false: it is gone. */
   send(message: Message, descriptors: readonly number[] = []): boolean {
     return this.channel.send(message, descriptors);
+  }
+
+  /** For what may be lost: false where the room can't take it now. */
+  trySend(message: Message): boolean {
+    return this.channel.trySend(message);
   }
 
   /** Asks it to finish what it does; it is killed after `timeoutMs`. */
@@ -180,10 +191,11 @@ function closeAll(descriptors: readonly number[]): void {
 }
 
 function startProcess(
-  { plan, descriptors }: RoomStart,
-  { launcher, output }: RoomMaking,
+  { plan, descriptors, output: own }: RoomStart,
+  { launcher, output: common }: RoomMaking,
   control: number,
 ): ChildProcess {
+  const output = own ?? common;
   const begin = (parent: number): ChildProcess =>
     spawn(
       process.execPath,

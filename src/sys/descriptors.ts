@@ -12,10 +12,11 @@ import { assert } from '../base/assert.ts';
 import { EINTR, EINVAL, EMSGSIZE } from './errno.ts';
 import { close, negated, recvmsg, sendmsg, setsockopt, socket, socketpair } from './libc.ts';
 import { type MappedMemory, mapPrivate, mapShared } from './memory.ts';
-import { fcntl, ftruncate, memfd_create, poll, sendto } from './process-calls.ts';
+import { fcntl, ftruncate, memfd_create, pipe2, poll, sendto } from './process-calls.ts';
 import { AF_UNIX, encodeAddress } from './sockaddr.ts';
 import { MSG_DONTWAIT, MSG_NOSIGNAL, SOCK_CLOEXEC } from './socket.ts';
 
+const O_CLOEXEC = 0o2000000;
 const SOCK_DGRAM = 2;
 const SOCK_SEQPACKET = 5;
 const SOL_SOCKET = 1;
@@ -53,6 +54,13 @@ export function createMessagePair(sendBufferBytes: number): readonly [number, nu
     setsockopt(fd, SOL_SOCKET, SO_SNDBUF, memory.address + 8, 4);
   }
   return pair;
+}
+
+/** A pipe: its ends for reading and for writing, or -errno. Both are closed by execve. */
+export function createPipe(): readonly [number, number] | number {
+  const memory = scratch();
+  const result = negated(pipe2(memory.address, O_CLOEXEC));
+  return result < 0 ? result : [memory.words[0], memory.words[1]];
 }
 
 /** Whether execve keeps a descriptor. Node.js sets the flag at its start on all it was given. */

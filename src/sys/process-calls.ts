@@ -37,6 +37,7 @@ export const setgroups = declare<Numbers<2>>('setgroups', INT, [LONG, LONG]);
 export const setresgid = declare<Numbers<3>>('setresgid', INT, ['uint32_t', 'uint32_t', 'uint32_t']);
 export const setresuid = declare<Numbers<3>>('setresuid', INT, ['uint32_t', 'uint32_t', 'uint32_t']);
 export const setrlimit = declare<Numbers<2>>('setrlimit', INT, [INT, LONG]);
+export const sched_getaffinity = declare<Numbers<3>>('sched_getaffinity', INT, [INT, LONG, LONG]);
 export const sched_setaffinity = declare<Numbers<3>>('sched_setaffinity', INT, [INT, LONG, LONG]);
 
 export const unshare = declare<Numbers<1>>('unshare', INT, [INT]);
@@ -69,6 +70,7 @@ export const memfd_create = declare<(name: string, flags: number) => number>('me
   'str',
   'uint32_t',
 ]);
+export const pipe2 = declare<Numbers<2>>('pipe2', INT, [LONG, INT]);
 export const ftruncate = declare<Numbers<2>>('ftruncate', INT, [INT, LONG]);
 export const sendto = declare<
   (fd: number, bytes: number, length: number, flags: number, address: number, addressLength: number) => number
