@@ -308,6 +308,7 @@ export class RouteBuilder {
       websocketPollTimeoutMs: values.websocket_poll_timeout_ms,
       websocketPollMaxTimeoutMs: values.websocket_poll_max_timeout_ms,
       websocketPollBackoffMultiplier: values.websocket_poll_backoff_multiplier,
+      websocketIdleTimeoutSecs: values.websocket_idle_timeout_secs,
     };
   }
 

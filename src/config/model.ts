@@ -187,6 +187,8 @@ export interface RouteSecurity {
   readonly websocketPollTimeoutMs: number;
   readonly websocketPollMaxTimeoutMs: number;
   readonly websocketPollBackoffMultiplier: number;
+  /** 0: never. */
+  readonly websocketIdleTimeoutSecs: number;
 }
 
 export interface UpstreamConfig {

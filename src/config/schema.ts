@@ -389,24 +389,32 @@ const ROUTE_SECURITY = section('Limits and rules of one route.', {
   websocket_poll_mode: key(word('fixed', 'adaptive'), {
     fallback: 'adaptive' as const,
     meaning:
-      '`"fixed"` forwards every message at once; `"adaptive"` may gather small ones that arrive together within the current back-off.',
+      '`"fixed"`: every message of a WebSocket is passed on at once. `"adaptive"`: so is one that comes after a silence, and small ones that follow it within the back-off wait for its end and go together, which costs latency and saves processor time. Nothing is ever polled.',
     example: '"fixed"',
   }),
   websocket_poll_timeout_ms: key(integer(1, 60_000), {
     fallback: 1,
-    meaning: 'The back-off at first, in milliseconds.',
+    meaning:
+      'The back-off, in milliseconds, while messages come (adaptive; with `"fixed"` nothing waits, whatever this says).',
     example: '10',
   }),
   websocket_poll_max_timeout_ms: key(integer(1, 60_000), {
     fallback: 100,
-    meaning: 'The longest back-off, in milliseconds (adaptive).',
+    meaning:
+      'The longest back-off, in milliseconds, and so the longest that a small message may wait for others (adaptive).',
     example: '50',
   }),
   websocket_poll_backoff_multiplier: key(number(1, 100), {
     fallback: 2,
     fallbackWords: '`2.0`',
-    meaning: 'What the back-off is multiplied by when nothing arrives (adaptive).',
+    meaning: 'What the back-off is multiplied by each time that it passes in silence (adaptive).',
     example: '1.5',
+  }),
+  websocket_idle_timeout_secs: key(integer(0, 604_800), {
+    fallback: 0,
+    meaning:
+      'An upgraded connection on which neither side has sent anything for this long is closed. 0: it may be silent for ever.',
+    example: '3600',
   }),
 });
 

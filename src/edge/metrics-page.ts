@@ -49,6 +49,7 @@ export function metricsTerms({ path, allowedIps }: PrometheusConfig): {
     websocketPollTimeoutMs: 1,
     websocketPollMaxTimeoutMs: 1,
     websocketPollBackoffMultiplier: 1,
+    websocketIdleTimeoutSecs: 0,
   };
   return { name: 'prometheus', path, security };
 }

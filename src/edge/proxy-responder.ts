@@ -17,6 +17,7 @@ import {
   E_RESPONSE_TRUNCATED,
   E_RESPONSE_UPGRADE,
   E_STREAM_RESET,
+  E_TUNNEL_IDLE,
   E_UPGRADE,
   E_UPSTREAM_CLOSED,
   E_UPSTREAM_REFUSED,
@@ -45,6 +46,7 @@ import { setClientIdentity, setForwarded } from './forwarded.ts';
 import { InputQueue } from './input-queue.ts';
 import type { ProxyRoute } from './proxy-route.ts';
 import { type Responder, sendHighBytes } from './responder.ts';
+import { type Direction, TO_BACKEND, TO_CLIENT, type TunnelEnds, TunnelPace } from './tunnel-pace.ts';
 import { acceptUpgrade, offeredUpgrade, validUpgrade } from './upgrade.ts';
 import type { GroupServer } from './upstream-group.ts';
 
@@ -55,11 +57,13 @@ const REPLAY_PIECES_MAX = 16;
 const SERVERS_MAX = 8;
 /** Servers that may drop a request unanswered on a fresh connection. One that kills them must not meet them all. */
 const DROPS_MAX = 2;
+/** The upgrade whose messages may be gathered. */
+const WEBSOCKET = 'websocket';
 /** Content that may wait for a connection; from there on the client is paused. */
 const PENDING_BYTES_MAX = 65536;
 const PENDING_PIECES_MAX = 8;
 
-export class ProxyResponder implements Responder {
+export class ProxyResponder implements Responder, TunnelEnds {
   private readonly context: EdgeContext;
   private exchange: Exchange | null;
   private route: ProxyRoute | null;
@@ -91,6 +95,8 @@ export class ProxyResponder implements Responder {
   private responseStarted: boolean;
   private upgrade: string;
   private tunnel: boolean;
+  /** Of a tunnel: what of its bytes leaves when. */
+  private pace: TunnelPace | null;
   private backendEnded: boolean;
   /** The client waits for the backend's 100 before it sends content. */
   private awaitsContinue: boolean;
@@ -121,6 +127,7 @@ export class ProxyResponder implements Responder {
     this.responseStarted = false;
     this.upgrade = '';
     this.tunnel = false;
+    this.pace = null;
     this.backendEnded = false;
     this.awaitsContinue = false;
     this.requestSent = false;
@@ -295,6 +302,14 @@ export class ProxyResponder implements Responder {
   // ---- From the exchange ------------------------------------------------------------------------------
 
   onRequestData(buffer: BufferId, offset: number, length: number): void {
+    if (this.pace !== null) {
+      this.pace.pass(TO_BACKEND, buffer, offset, length);
+      return;
+    }
+    this.passToBackend(buffer, offset, length);
+  }
+
+  private passToBackend(buffer: BufferId, offset: number, length: number): void {
     const { stream } = this;
     this.awaitsContinue = false;
     if (stream === null) {
@@ -360,6 +375,7 @@ export class ProxyResponder implements Responder {
 
   onRequestEnd(): void {
     this.ended = true;
+    if (this.tunnel && !this.drainPace()) return;
     const { stream } = this;
     if (this.tunnel) {
       stream?.flush();
@@ -380,9 +396,13 @@ export class ProxyResponder implements Responder {
   }
 
   onAbort(): void {
+    // What a client said before it went was sent by it, and would have left but for our gathering.
+    const said = this.pace?.holds(TO_BACKEND) === true;
+    if (said) this.pace?.release(TO_BACKEND);
     const { backend } = this;
     this.finish();
-    backend?.close(true);
+    if (said) backend?.closeWhenSent();
+    else backend?.close(true);
   }
 
   // ---- From the backend connection ----------------------------------------------------------------------
@@ -474,12 +494,20 @@ export class ProxyResponder implements Responder {
     this.tunnel = true;
     this.ended = false;
     this.serverSucceeded();
+    const isWebSocket = protocol.trim().toLowerCase() === WEBSOCKET;
+    if (this.route !== null)
+      this.pace = new TunnelPace(this.context.reactor, this, this.route.pace, isWebSocket);
     backend.startTunnel();
     exchange.sendHead();
     exchange.startTunnel();
   }
 
   onBackendData(buffer: BufferId, offset: number, length: number): void {
+    if (this.pace !== null) this.pace.pass(TO_CLIENT, buffer, offset, length);
+    else this.passToClient(buffer, offset, length);
+  }
+
+  private passToClient(buffer: BufferId, offset: number, length: number): void {
     const { exchange } = this;
     if (exchange === null || !exchange.hasContent) {
       this.context.reactor.pool.release(buffer);
@@ -508,11 +536,44 @@ export class ProxyResponder implements Responder {
 
   onBackendTunnelEnd(): void {
     this.backendEnded = true;
+    if (!this.drainPace()) return;
     if (this.ended) this.endTunnel();
     else this.exchange?.endTunnelSend();
   }
 
+  // ---- From the tunnel's pace ---------------------------------------------------------------------------
+
+  onTunnelBytes(direction: Direction, buffer: BufferId, offset: number, length: number): void {
+    if (this.exchange === null) this.context.reactor.pool.release(buffer);
+    else if (direction === TO_CLIENT) this.passToClient(buffer, offset, length);
+    else this.passToBackend(buffer, offset, length);
+  }
+
+  onTunnelQuiet(direction: Direction): void {
+    // Bytes for the backend have been told to leave as they came.
+    if (direction === TO_CLIENT) this.exchange?.flush();
+  }
+
+  onTunnelSilent(): void {
+    const { exchange } = this;
+    if (exchange !== null) exchange.faultCode = E_TUNNEL_IDLE;
+    this.endTunnel();
+  }
+
+  /**
+   * One side has ended: what was gathered goes before the end, and nothing waits any more. False: memory is exhausted, and the
+   * exchange is over.
+   */
+  private drainPace(): boolean {
+    this.pace?.stopGathering();
+    this.pace?.release(TO_BACKEND);
+    this.pace?.release(TO_CLIENT);
+    this.exchange?.flush();
+    return this.exchange !== null;
+  }
+
   private endTunnel(): void {
+    if (!this.drainPace()) return;
     const { exchange, backend } = this;
     this.finish();
     backend?.closeWhenSent();
@@ -536,6 +597,7 @@ export class ProxyResponder implements Responder {
   onBackendFault(code: number): void {
     const { exchange, route, server } = this;
     if (exchange === null || route === null || server === null) return;
+    if (this.tunnel && !this.drainPace()) return;
     const unsent = this.stream === null;
     this.backend = null;
     this.stream = null;
@@ -633,6 +695,8 @@ export class ProxyResponder implements Responder {
   }
 
   private finish(): void {
+    this.pace?.close();
+    this.pace = null;
     this.pending.clear();
     this.replay.clear();
     this.leaveServer();

@@ -7,6 +7,7 @@ import type { EdgeContext } from './context.ts';
 import type { Exchange } from './exchange.ts';
 import type { Responder } from './responder.ts';
 import type { RouteAction } from './route.ts';
+import { type PaceTerms, paceTermsOf } from './tunnel-pace.ts';
 import type { GroupServer, UpstreamGroup } from './upstream-group.ts';
 
 export class ProxyRoute implements RouteAction {
@@ -17,6 +18,7 @@ export class ProxyRoute implements RouteAction {
   readonly allowedUpgrades: readonly string[];
   readonly connectTimeoutMs: number;
   readonly responseTimeoutMs: number;
+  readonly pace: PaceTerms;
   private readonly context: EdgeContext;
   private readonly hostMode: 'preserve' | 'upstream' | 'literal';
   private readonly hostLiteral: Uint8Array;
@@ -27,6 +29,7 @@ export class ProxyRoute implements RouteAction {
     this.allowedUpgrades = action.allowedUpgrades;
     this.connectTimeoutMs = config.security.backendConnectTimeoutSecs * 1000;
     this.responseTimeoutMs = config.security.backendResponseTimeoutSecs * 1000;
+    this.pace = paceTermsOf(config.security);
     const { hostHeader } = action;
     this.hostMode = hostHeader === 'preserve' || hostHeader === 'upstream' ? hostHeader : 'literal';
     this.hostLiteral = asciiBytes(hostHeader);

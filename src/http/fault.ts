@@ -86,6 +86,8 @@ export const E_UPSTREAM_TLS = -55;
 // Upstream in trouble, over HTTP/2: one stream. What was refused has not been processed (RFC 9113 §8.7).
 export const E_UPSTREAM_REFUSED = -56;
 export const E_STREAM_RESET = -57;
+// An upgraded connection on which nobody said anything for websocket_idle_timeout_secs.
+export const E_TUNNEL_IDLE = -58;
 
 /** Index: the negated code. */
 export const FAULTS: readonly Fault[] = [
@@ -147,6 +149,7 @@ export const FAULTS: readonly Fault[] = [
   fault('backend-tls-failed', 'upstream', 'never', 502),
   fault('refused-by-backend', 'upstream', 'safe', 502),
   fault('stream-reset-by-backend', 'upstream', 'never', 502),
+  fault('tunnel-idle', 'downstream', 'never', 0),
 ];
 
 /** The table's line for a code. */

@@ -80,6 +80,7 @@ test('a file with a listener and a directory gets all defaults', () => {
           websocketPollTimeoutMs: 1,
           websocketPollMaxTimeoutMs: 100,
           websocketPollBackoffMultiplier: 2,
+          websocketIdleTimeoutSecs: 0,
         },
       },
     ],

@@ -82,7 +82,7 @@ const DOCUMENTED: Readonly<Record<string, string>> = {
     allowed_methods rate_limit_requests_per_min allowed_ips denied_ips max_idle_connections_per_host
     idle_connection_timeout_secs add_request_headers remove_request_headers add_response_headers
     remove_response_headers websocket_poll_mode websocket_poll_timeout_ms websocket_poll_max_timeout_ms
-    websocket_poll_backoff_multiplier`,
+    websocket_poll_backoff_multiplier websocket_idle_timeout_secs`,
   'upstreams.*': 'algorithm',
   'upstreams.*.servers.*': 'url sni_name weight use_h2c ca_path client_cert_path client_key_path insecure',
   'upstreams.*.health_check': `interval_secs path timeout_secs healthy_statuses unhealthy_threshold
