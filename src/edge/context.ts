@@ -2,10 +2,10 @@
 
 import type { FieldSection } from '../http/fields.ts';
 import type { Reactor } from '../io/reactor.ts';
+import type { VerdictTable } from '../shared/health-verdicts.ts';
 import type { Exchange } from './exchange.ts';
 import type { ForwardedParts } from './forwarded.ts';
 import type { Generation } from './generation.ts';
-import type { VerdictTable } from './health-verdicts.ts';
 import type { ClientEngine, ServerEngine } from './http1-engine.ts';
 import type { EdgeMetrics } from './metrics.ts';
 import type { ProxyResponder } from './proxy-responder.ts';

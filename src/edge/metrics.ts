@@ -47,9 +47,9 @@ import {
   SCALARS,
 } from '../metrics/layout.ts';
 import { Totals } from '../metrics/totals.ts';
+import type { VerdictTable } from '../shared/health-verdicts.ts';
 import type { BackendServer } from './backend-server.ts';
 import type { Exchange } from './exchange.ts';
-import type { VerdictTable } from './health-verdicts.ts';
 import {
   type BuildWords,
   buildWords,
@@ -89,9 +89,10 @@ export interface CertificateExpiry {
   readonly expirySeconds: number;
 }
 
-/** Memory of all workers' areas, one behind the other, AREA_BYTES each, all zeros before the first of them starts. */
+/** Memory of all workers' areas, one behind the other from `offset` on, AREA_BYTES each, all zeros before the first of them starts. */
 export interface SharedMetrics {
   readonly memory: ArrayBufferLike;
+  readonly offset: number;
   readonly workers: number;
   /** Which one is this worker's. */
   readonly own: number;
@@ -116,18 +117,15 @@ export class EdgeMetrics implements TimerHandler {
   private reloadedSeconds: number;
   private reloadSucceeded: boolean;
 
-  constructor(source: MetricsSource, shared: SharedMetrics | null) {
-    const area =
-      shared === null ? MetricsArea.alone() : new MetricsArea(shared.memory, shared.own * AREA_BYTES);
+  constructor(source: MetricsSource, shared: SharedMetrics) {
+    const { memory, offset, workers, own } = shared;
+    const area = new MetricsArea(memory, offset + own * AREA_BYTES);
     this.source = source;
     this.area = area;
-    this.areas =
-      shared === null
-        ? [area.views]
-        : Array.from(
-            { length: shared.workers },
-            (_, each) => new AreaViews(shared.memory, each * AREA_BYTES),
-          );
+    this.areas = Array.from(
+      { length: workers },
+      (_, each) => new AreaViews(memory, offset + each * AREA_BYTES),
+    );
     this.timer = new Timer(this, 0);
     this.inherited = area.views.cells.slice(0, SCALARS);
     this.fdsMax = descriptorsMax();

@@ -4,11 +4,11 @@ import type { RouteConfig, RouteSecurity } from '../config/model.ts';
 import type { FieldSection } from '../http/fields.ts';
 import { M_GET, M_HEAD, M_OTHER, METHOD_NAMES, type RequestHead } from '../http/message.ts';
 import type { BufferPool } from '../io/buffer-pool.ts';
+import { type RateLimiter, rateLimitKey } from '../shared/rate-limit.ts';
 import type { ClientAddress } from './client-address.ts';
 import type { Exchange } from './exchange.ts';
 import { type ConstantBytes, HeaderRules } from './header-rules.ts';
 import { IpList } from './ip-list.ts';
-import { type RateLimiter, rateLimitKey } from './rate-limit.ts';
 import type { Responder } from './responder.ts';
 
 /** What a route does with an admitted exchange. */

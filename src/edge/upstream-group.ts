@@ -9,13 +9,13 @@
 import { asciiBytes } from '../base/bytes.ts';
 import type { ServerEntry, UpstreamConfig } from '../config/model.ts';
 import { BODY_NONE, isIdempotent } from '../http/message.ts';
+import { VerdictName, type VerdictTable } from '../shared/health-verdicts.ts';
 import type { SocketAddress } from '../sys/sockaddr.ts';
 import type { BackendServer } from './backend-server.ts';
 import { type Balancer, NO_SERVER } from './balancing.ts';
 import { HashBalancer } from './balancing-hash.ts';
 import { QueueBalancer } from './balancing-queue.ts';
 import type { Exchange } from './exchange.ts';
-import { VerdictName, type VerdictTable } from './health-verdicts.ts';
 
 /** How often the weights of servers that start slowly are raised. */
 const WARM_STEP_MS = 250;

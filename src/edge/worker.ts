@@ -16,6 +16,8 @@ import { SCHEME_HTTP, SCHEME_HTTPS } from '../http/message.ts';
 import type { HeadLimits } from '../http1/request-parser.ts';
 import type { Handle, ListenerHandler, Reactor, SocketHandler } from '../io/reactor.ts';
 import { AccessRecord, type Log } from '../log/log.ts';
+import type { VerdictTable } from '../shared/health-verdicts.ts';
+import { SharedState } from '../shared/state.ts';
 import type { SocketPort } from '../socket/port.ts';
 import type { TlsSocket } from '../socket/tls-socket.ts';
 import { errnoName } from '../sys/errno.ts';
@@ -29,7 +31,6 @@ import { Exchange } from './exchange.ts';
 import { ForwardedParts } from './forwarded.ts';
 import { Generation, type ServerRegistry } from './generation.ts';
 import { ConstantBytes } from './header-rules.ts';
-import { VerdictTable } from './health-verdicts.ts';
 import { Http1Connection } from './http1-connection.ts';
 import { ClientEngine, ServerEngine } from './http1-engine.ts';
 import { Http2Connection } from './http2-connection.ts';
@@ -37,7 +38,6 @@ import { Http2Shared } from './http2-shared.ts';
 import { EdgeMetrics, type MetricsSource, type SharedMetrics } from './metrics.ts';
 import { PlainAcceptor, type PlainConnections } from './plain-acceptor.ts';
 import { ProxyResponder } from './proxy-responder.ts';
-import { ENTRIES_DEFAULT, RateLimiter } from './rate-limit.ts';
 import type { RouteAction } from './route.ts';
 import { type SecureConnections, TlsAcceptor, type TlsSessions } from './tls-acceptor.ts';
 import type { UpstreamGroup } from './upstream-group.ts';
@@ -82,12 +82,14 @@ export class EdgeWorker
 {
   readonly reactor: Reactor;
   readonly log: Log;
+  /** What it shares with other workers. */
+  readonly shared: SharedState;
   readonly verdicts: VerdictTable;
   readonly counters: EdgeCounters;
   /** From when a configuration first asks for the metrics page. */
   metrics: EdgeMetrics | null;
   /** Where other workers count too; set before the first configuration. */
-  sharedMetrics: SharedMetrics | null;
+  sharedMetrics: SharedMetrics;
   isDraining: boolean;
   readonly forwardedParts: ForwardedParts;
   private generation: Generation | null;
@@ -105,7 +107,6 @@ export class EdgeWorker
   private tls: TlsAcceptor | null;
   private readonly secureListeners: Set<Handle>;
   private readonly servers: Map<string, { server: BackendServer; users: number }>;
-  private readonly rateLimiter: RateLimiter;
   private readonly constants: ConstantBytes;
   private readonly exchanges: Exchange[];
   private readonly serverEngines: ServerEngine[];
@@ -125,13 +126,14 @@ export class EdgeWorker
   private readonly record: AccessRecord;
   private onStopped: (() => void) | null;
 
-  constructor(reactor: Reactor, log: Log, verdicts: VerdictTable = new VerdictTable()) {
+  constructor(reactor: Reactor, log: Log, shared: SharedState = SharedState.alone()) {
     this.reactor = reactor;
     this.log = log;
-    this.verdicts = verdicts;
+    this.shared = shared;
+    this.verdicts = shared.verdicts;
     this.counters = { connections: 0, exchanges: 0, acceptPauses: 0 };
     this.metrics = null;
-    this.sharedMetrics = null;
+    this.sharedMetrics = shared.metrics;
     this.isDraining = false;
     this.generation = null;
     this.listeners = [];
@@ -143,7 +145,6 @@ export class EdgeWorker
     this.tls = null;
     this.secureListeners = new Set();
     this.servers = new Map();
-    this.rateLimiter = new RateLimiter(ENTRIES_DEFAULT, randomBytes(4).readInt32LE(0));
     this.constants = new ConstantBytes(reactor.pool);
     this.exchanges = [];
     this.serverEngines = [];
@@ -181,7 +182,7 @@ export class EdgeWorker
     sessions: TlsSessions | null = null,
     backendTls: BackendTlsSet = NO_BACKEND_TLS,
   ): void {
-    const next = new Generation(this, config, resolved, this, this.rateLimiter, backendTls);
+    const next = new Generation(this, config, resolved, this, this.shared.rateLimiter, backendTls);
     if (sessions !== null && this.tls === null) this.tls = new TlsAcceptor(this, sessions);
     else if (sessions !== null) this.tls?.replace(sessions);
     if (config.prometheus.enabled) this.metrics ??= new EdgeMetrics(this, this.sharedMetrics);

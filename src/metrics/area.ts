@@ -103,6 +103,23 @@ export class AreaViews {
     return this.names(SERVER_NAMES_AT, this.header[H_SERVERS]);
   }
 
+  /** Nothing is at the moment: the area has no owner, or a new one. */
+  clearGauges(): void {
+    this.cells.fill(0, G_FIRST, SCALARS);
+    this.cells.fill(0, ACTIVE_CELL, ACTIVE_CELL + HOSTS_MAX);
+    this.clearConnections();
+  }
+
+  /** No server has a connection. */
+  clearConnections(): void {
+    const servers = Math.min(this.header[H_SERVERS], SERVERS_MAX);
+    for (let server = 0; server < servers; server++) {
+      const at = SERVER_CELL + server * SERVER_CELLS;
+      this.cells[at + S_IDLE] = 0;
+      this.cells[at + S_BUSY] = 0;
+    }
+  }
+
   private names(at: number, count: number): string[] {
     // Shared memory can't be decoded in place.
     const copy = this.bytes.slice(at, at + count * NAME_BYTES);
@@ -142,9 +159,7 @@ export class MetricsArea {
 
   /** Nothing is at the moment: the owner begins, or ends. */
   clearGauges(): void {
-    this.cells.fill(0, G_FIRST, SCALARS);
-    this.cells.fill(0, ACTIVE_CELL, ACTIVE_CELL + HOSTS_MAX);
-    this.clearConnections();
+    this.views.clearGauges();
   }
 
   /** An area of its own, in memory that nobody shares. */
@@ -276,11 +291,7 @@ export class MetricsArea {
 
   /** No server has a connection, until they are added. */
   clearConnections(): void {
-    for (let server = 0; server < this.servers.size; server++) {
-      const at = SERVER_CELL + server * SERVER_CELLS;
-      this.cells[at + S_IDLE] = 0;
-      this.cells[at + S_BUSY] = 0;
-    }
+    this.views.clearConnections();
   }
 
   // ---- Cells that stand alone ------------------------------------------------------------------------------

@@ -10,8 +10,8 @@ import { type BackendTls, type BackendTlsSet, contextOf, NO_BACKEND_TLS } from '
 import { type ResolvedServers, serverKey, serverLabel } from '../backend/server-names.ts';
 import { Timer, type TimerHandler } from '../base/timer-wheel.ts';
 import type { Config, HealthCheckConfig, ServerEntry } from '../config/model.ts';
-import { VerdictName, type VerdictTable } from '../edge/health-verdicts.ts';
 import type { Reactor } from '../io/reactor.ts';
+import { VerdictName, type VerdictTable } from '../shared/health-verdicts.ts';
 import type { SocketAddress } from '../sys/sockaddr.ts';
 import type { ClientContext } from '../tls/client-context.ts';
 import { HealthProbe, type ProbeOwner, type ProbeRequest } from './health-probe.ts';

@@ -233,7 +233,7 @@ export class EdgeWorld {
     this.inside = actor('origins', ORIGIN, 'fd00::2');
     const config = configOf(options);
     this.worker = new EdgeWorker(this.edge, new Log(config.logging));
-    this.worker.sharedMetrics = options.metrics ?? null;
+    if (options.metrics !== undefined) this.worker.sharedMetrics = options.metrics;
     this.health = [];
     this.prober = new HealthProber(this.edge, this.worker.verdicts, {
       onVerdict: (label, _upstream, healthy, because) =>

@@ -2,7 +2,7 @@
 
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { VerdictName, VerdictTable, verdictBytes } from '../../src/edge/health-verdicts.ts';
+import { VerdictName, VerdictTable, verdictBytes } from '../../src/shared/health-verdicts.ts';
 import {
   bodyOf,
   EdgeWorld,

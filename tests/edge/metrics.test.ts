@@ -190,7 +190,7 @@ describe('metrics of several workers', () => {
     const workers = 2;
     const memory = new SharedArrayBuffer(workers * AREA_BYTES);
     const [one, two] = [0, 1].map(
-      (own) => new EdgeWorld({ config: proxying(), metrics: { memory, workers, own } }),
+      (own) => new EdgeWorld({ config: proxying(), metrics: { memory, offset: 0, workers, own } }),
     );
     for (const world of [one, two]) {
       world.origin().answers(ok('here'));
@@ -213,7 +213,7 @@ describe('metrics of several workers', () => {
     two.end();
     assert.equal(read(one).value('sallyport_workers'), 1);
     one.pass(1500);
-    const three = new EdgeWorld({ config: proxying(), metrics: { memory, workers, own: 1 } });
+    const three = new EdgeWorld({ config: proxying(), metrics: { memory, offset: 0, workers, own: 1 } });
     const page = read(three);
     assert.equal(page.value(REQUESTS, key), 5);
     assert.equal(page.value('sallyport_connections_accepted_total'), 6);

@@ -6,16 +6,17 @@ import {
   ENTRIES_DEFAULT,
   GROUPS_MAX,
   RateLimiter,
+  rateLimiterBytes,
   rateLimitKey,
   WINDOW_MS,
-} from '../../src/edge/rate-limit.ts';
+} from '../../src/shared/rate-limit.ts';
 
 const ADDRESS = parseAddress('192.0.2.1');
 const KEY = rateLimitKey('example.com:/api', 60);
 const START_MS = 1_000_000;
 
 function limiter(entries = 1024): RateLimiter {
-  return new RateLimiter(entries, 0x5eed);
+  return new RateLimiter(new Int32Array(rateLimiterBytes(entries) / 4), 0x5eed);
 }
 
 /** How many of `count` requests at one moment are admitted. */
