@@ -1,8 +1,10 @@
 /** What this machine and this process can do for the confinement of rooms; found out once, at the start. */
 
 import { existsSync, readFileSync } from 'node:fs';
+import { availableParallelism } from 'node:os';
 import { landlockAbi } from '../sys/landlock.ts';
 import { hasCapability } from '../sys/privileges.ts';
+import { coreAffinity } from '../sys/process.ts';
 import { type Architecture, architecture, hasSeccomp } from '../sys/seccomp.ts';
 
 export interface Machine {
@@ -45,4 +47,15 @@ function mappedIds(): number {
   } catch {
     return 0;
   }
+}
+
+/**
+ * A place for each worker that `server.threads = 0` stands for: the number of a core that the master may use, or -1 for
+ * any of them. It is the latter where a quota of processor time (cgroups) is for fewer processors than there are cores:
+ * who shares a machine by quota would otherwise meet all others on the first few. More workers than places begin again
+ * with the first.
+ */
+export function coresOf(affinity = coreAffinity(), parallelism = availableParallelism()): readonly number[] {
+  if (affinity.length > 0 && parallelism >= affinity.length) return affinity;
+  return new Array<number>(Math.max(1, parallelism)).fill(-1);
 }

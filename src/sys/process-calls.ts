@@ -71,6 +71,7 @@ export const memfd_create = declare<(name: string, flags: number) => number>('me
   'uint32_t',
 ]);
 export const pipe2 = declare<Numbers<2>>('pipe2', INT, [LONG, INT]);
+export const lseek = declare<Numbers<3>>('lseek', LONG, [INT, LONG, INT]);
 export const ftruncate = declare<Numbers<2>>('ftruncate', INT, [INT, LONG]);
 export const sendto = declare<
   (fd: number, bytes: number, length: number, flags: number, address: number, addressLength: number) => number

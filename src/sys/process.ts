@@ -3,12 +3,13 @@
 import { ESRCH } from './errno.ts';
 import { negated } from './libc.ts';
 import { mapPrivate } from './memory.ts';
-import { prctl, sched_setaffinity, setrlimit } from './process-calls.ts';
+import { prctl, sched_getaffinity, sched_setaffinity, setrlimit } from './process-calls.ts';
 
 const PR_SET_PDEATHSIG = 1;
 const PR_SET_DUMPABLE = 4;
 const SIGKILL = 9;
-const CPU_SET_BYTES = 128;
+/** 8192 cores, the most that a kernel can be built for. */
+const CPU_SET_BYTES = 1024;
 
 /** Resources of setrlimit(2), the same numbers on x86-64 and arm64. */
 export const RLIMIT_FSIZE = 1;
@@ -47,4 +48,14 @@ export function pinToCore(core: number): number {
   if (core < 0 || core >= CPU_SET_BYTES * 8) return -ESRCH;
   scratch.bytes[core >> 3] = 1 << (core & 7);
   return negated(sched_setaffinity(0, CPU_SET_BYTES, scratch.address));
+}
+
+/** The cores that this process may run on, as it has inherited it; empty where the kernel doesn't say. */
+export function coreAffinity(): number[] {
+  scratch.bytes.fill(0, 0, CPU_SET_BYTES);
+  if (negated(sched_getaffinity(0, CPU_SET_BYTES, scratch.address)) < 0) return [];
+  const cores: number[] = [];
+  for (let core = 0; core < CPU_SET_BYTES * 8; core++)
+    if ((scratch.bytes[core >> 3] & (1 << (core & 7))) !== 0) cores.push(core);
+  return cores;
 }
