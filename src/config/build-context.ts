@@ -48,7 +48,9 @@ export class BuildContext {
     const absolute = this.absolute(path);
     if (this.files.isReachable(absolute, kind, this.reader)) return;
     const what = kind === 'socket' ? 'connect to the socket' : `read the ${kind}`;
-    const mend = 'permit it, on the path itself and on all folders above it';
+    const mend = this.reader.hasOwnRoot
+      ? `permit it, on the ${kind} itself${kind === 'socket' ? ' and its folder' : ''}`
+      : 'permit it, on the path itself and on all folders above it';
     this.report.warn(at, `The edge’s user (${this.reader.name}) may not ${what} ${path}`, mend);
   }
 }

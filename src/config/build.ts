@@ -5,7 +5,7 @@ import { BuildContext } from './build-context.ts';
 import { RouteBuilder } from './build-routes.ts';
 import { buildTls, checkIdentityRules } from './build-tls.ts';
 import { buildUpstreams } from './build-upstreams.ts';
-import { currentReader, type Files, findReader, type Reader } from './files.ts';
+import { type EdgeUser, type Files, findReader, type Reader, readerOf } from './files.ts';
 import type { KeyPath } from './key-path.ts';
 import type {
   Config,
@@ -28,10 +28,12 @@ export function buildConfig(
   source: string,
   baseDir: string,
   files: Files,
+  edgeUser: EdgeUser,
   report: Report,
 ): Config {
   const { values } = root;
-  const context = new BuildContext(report, files, chooseReader(values.security, report), baseDir);
+  const reader = chooseReader(values.security, edgeUser, report);
+  const context = new BuildContext(report, files, reader, baseDir);
   const server = buildServer(values.server, context);
   checkTlsNeeds(root, report);
   const upstreams = buildUpstreams(values.upstreams, context);
@@ -75,11 +77,13 @@ export function buildConfig(
   };
 }
 
-/** Who will read the files: the user that privileges are dropped to, or the one that runs. */
-function chooseReader(security: Values<RootFields>['security'], report: Report): Reader {
+/** Who will read the files: the user that privileges are dropped to, or whoever the edge is otherwise. */
+function chooseReader(security: Values<RootFields>['security'], edgeUser: EdgeUser, report: Report): Reader {
   const { drop_privileges_user: user, drop_privileges_group: group } = security.values;
-  if (user === null) return currentReader();
-  const reader = findReader(user, group);
+  const { enable_sandbox: sandbox, sandbox_unshare_mount: unshare } = security.values;
+  const leavesRoot = sandbox !== false && unshare !== false;
+  if (user === null) return readerOf(edgeUser, leavesRoot);
+  const reader = findReader(user, group, edgeUser.canHaveOwnRoot && leavesRoot);
   if (reader !== null) return reader;
   const whom = group === null ? `The user ${user} is` : `The user ${user} or the group ${group} is`;
   report.warn(
@@ -87,7 +91,7 @@ function chooseReader(security: Values<RootFields>['security'], report: Report):
     `${whom} not known on this machine`,
     'create it, or correct the name',
   );
-  return currentReader();
+  return readerOf(edgeUser, leavesRoot);
 }
 
 function buildServer(reading: Values<RootFields>['server'], context: BuildContext): ServerConfig {
@@ -266,6 +270,7 @@ function buildSecurity(reading: Values<RootFields>['security'], context: BuildCo
     dropPrivilegesUser: values.drop_privileges_user,
     dropPrivilegesGroup: values.drop_privileges_group,
     maxConcurrentConnections: values.max_concurrent_connections,
+    maxConnectionsPerIp: values.max_connections_per_ip,
     allowDegraded: values.allow_degraded,
     enableSeccomp: values.enable_seccomp,
     seccompMode: values.seccomp_mode ?? (values.enable_seccomp === true ? 'filter' : null),

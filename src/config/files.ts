@@ -18,7 +18,25 @@ export interface Reader {
   readonly name: string;
   readonly uid: number;
   readonly gids: readonly number[];
+  /** This process's own user, with all that it may do: it is asked rather than permission bits. */
+  readonly isThisProcess: boolean;
+  /**
+   * It has a root of its own, in which what is named stands under folders that everybody may pass: those outside don't
+   * matter. A socket stands there in the folder that holds it.
+   */
+  readonly hasOwnRoot: boolean;
 }
+
+/** Who the edge is on this machine where the configuration names nobody. */
+export interface EdgeUser {
+  /** User and group; -1: who this process is. */
+  readonly uid: number;
+  /** It can have a root of its own, unless the configuration says otherwise. */
+  readonly canHaveOwnRoot: boolean;
+}
+
+/** One who stays who this process is, and sees what it sees. */
+export const SAME_USER: EdgeUser = { uid: -1, canHaveOwnRoot: false };
 
 export interface Files {
   kindOf(path: string): FileKind;
@@ -41,14 +59,9 @@ export const systemFiles: Files = {
 
   isReachable(path, kind, reader) {
     const want = kind === 'socket' ? constants.W_OK : constants.R_OK;
-    if (reader.uid === process.getuid?.())
-      return isAccessible(path, kind === 'directory' ? want | constants.X_OK : want);
-    if (reader.uid === 0) return true;
-    for (let at = dirname(path); ; at = dirname(at)) {
-      if (!isPermitted(at, constants.X_OK, reader)) return false;
-      if (at === dirname(at)) break;
-    }
-    return isPermitted(path, kind === 'directory' ? want | constants.X_OK : want, reader);
+    const wanted = kind === 'directory' ? want | constants.X_OK : want;
+    if (reader.isThisProcess) return isAccessible(path, wanted);
+    return isPassable(path, kind, reader) && isPermitted(path, wanted, reader);
   },
 };
 
@@ -58,6 +71,15 @@ function isAccessible(path: string, want: number): boolean {
     return true;
   } catch {
     return false;
+  }
+}
+
+/** Whether the reader may pass the folders that stand above a path where it sees it. */
+function isPassable(path: string, kind: FileKind, reader: Reader): boolean {
+  if (reader.hasOwnRoot) return kind !== 'socket' || isPermitted(dirname(path), constants.X_OK, reader);
+  for (let at = dirname(path); ; at = dirname(at)) {
+    if (!isPermitted(at, constants.X_OK, reader)) return false;
+    if (at === dirname(at)) return true;
   }
 }
 
@@ -77,11 +99,25 @@ function isPermitted(path: string, want: number, reader: Reader): boolean {
 /** This process's own user. */
 export function currentReader(): Reader {
   const uid = process.getuid?.() ?? 0;
-  return { name: `uid ${uid}`, uid, gids: process.getgroups?.() ?? [] };
+  return {
+    name: `uid ${uid}`,
+    uid,
+    gids: process.getgroups?.() ?? [],
+    isThisProcess: true,
+    hasOwnRoot: false,
+  };
 }
 
-/** A user of /etc/passwd with its groups, or null. Users that a directory service adds are not found. */
-export function findReader(user: string, group: string | null): Reader | null {
+/** Who the edge is where the configuration names nobody; `hasOwnRoot` where it leaves the machine its way. */
+export function readerOf(user: EdgeUser, leavesRoot: boolean): Reader {
+  const { uid, canHaveOwnRoot } = user;
+  if (uid < 0) return currentReader();
+  const hasOwnRoot = canHaveOwnRoot && leavesRoot;
+  return { name: `uid ${uid}`, uid, gids: [uid], isThisProcess: false, hasOwnRoot };
+}
+
+/** A user of /etc/passwd with its group, or null. Users that a directory service adds are not found. */
+export function findReader(user: string, group: string | null, hasOwnRoot = false): Reader | null {
   const line = lineOf('/etc/passwd', user);
   if (line === null) return null;
   const gids = [Number(line[3])];
@@ -90,7 +126,10 @@ export function findReader(user: string, group: string | null): Reader | null {
     if (groupLine === null) return null;
     gids[0] = Number(groupLine[2]);
   }
-  return { name: user, uid: Number(line[2]), gids };
+  const uid = Number(line[2]);
+  // Who is root already keeps what root may do only by being owner of everything: capabilities are dropped.
+  const isThisProcess = uid !== 0 && uid === process.getuid?.();
+  return { name: user, uid, gids, isThisProcess, hasOwnRoot };
 }
 
 /** The colon-separated parts of the line of `name`. */

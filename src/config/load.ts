@@ -6,7 +6,7 @@
 import { readFileSync } from 'node:fs';
 import { dirname, resolve } from 'node:path';
 import { buildConfig } from './build.ts';
-import { type Files, systemFiles } from './files.ts';
+import { type EdgeUser, type Files, SAME_USER, systemFiles } from './files.ts';
 import { formatKeyPath, type KeyPath } from './key-path.ts';
 import { locateKeys } from './locate.ts';
 import type { Config } from './model.ts';
@@ -21,6 +21,8 @@ export interface LoadOptions {
   readonly baseDir?: string;
   /** What the file system says; the real one where absent. */
   readonly files?: Files;
+  /** Who the edge will be where the configuration names nobody; this process's own user where absent. */
+  readonly edgeUser?: EdgeUser;
   /** Features to refuse; those of not-built.ts where absent. */
   readonly notBuilt?: readonly NotBuilt[];
   /** Judges what this folder can't (what certificates hold) and reports it. Called where nothing else is wrong. */
@@ -49,7 +51,8 @@ export function loadConfig(text: string, source: string, options: LoadOptions = 
   const reader = new SchemaReader(SCHEMA, report, options.notBuilt ?? NOT_BUILT);
   const root = reader.readRoot(SCHEMA, parsed.table);
   const baseDir = options.baseDir ?? dirname(resolve(source));
-  const config = buildConfig(root, source, baseDir, options.files ?? systemFiles, report);
+  const { files = systemFiles, edgeUser = SAME_USER } = options;
+  const config = buildConfig(root, source, baseDir, files, edgeUser, report);
   if (report.problems.length === 0) options.inspect?.(config, report);
   const { given } = reader;
   if (report.problems.length + report.warnings.length === 0)

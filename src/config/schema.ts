@@ -61,7 +61,8 @@ const SERVER = section('Listeners and what holds for all connections.', {
   }),
   threads: key(integer(0, 1024), {
     fallback: 0,
-    meaning: 'Workers, one process each. 0: one per core.',
+    meaning:
+      'Workers, one process each. Several are each bound to a core, in turn. 0: as many as there are cores that the program may use, or as a quota of processor time allows.',
     example: '4',
   }),
   http2_enabled: key(boolean(), {
@@ -187,8 +188,14 @@ const SECURITY = section(
     max_concurrent_connections: key(integer(0, 1_000_000), {
       fallback: 0,
       meaning:
-        'Client connections at once. At the limit accepting pauses; the backlog holds the rest. 0: no limit of its own.',
+        'Client connections at once, over all workers. At the limit accepting pauses; the backlog holds the rest. 0: no limit of its own.',
       example: '10000',
+    }),
+    max_connections_per_ip: key(integer(0, 1_000_000), {
+      fallback: 0,
+      meaning:
+        'Connections of one client address at once, over all workers; IPv6 counts by /64. One more is closed unread, counted, and told of in the log. It is the peer’s address that counts; peers in `server.trusted_proxies` and on Unix sockets may have any number. 0: no limit.',
+      example: '200',
     }),
     allow_degraded: key(boolean(), {
       fallback: false,
@@ -215,14 +222,16 @@ const SECURITY = section(
     }),
     landlock_read_paths: key(paths, {
       fallback: null,
-      fallbackWords: '`["/etc", "/usr", "/lib", "/lib64"]`',
-      meaning: 'What may be read, beside the paths that this configuration names.',
+      fallbackWords: 'nothing more',
+      meaning:
+        'What all compartments may read, beside the program and the paths that this configuration names.',
       example: '["/etc/zerocopy-server", "/usr"]',
     }),
     landlock_write_paths: key(paths, {
       fallback: null,
-      fallbackWords: '`["/var/log", "/tmp"]`',
-      meaning: 'What may be written, beside the paths that this configuration names.',
+      fallbackWords: 'nothing more',
+      meaning:
+        'What the compartment that writes logs may write, beside the log file. No other one writes anything.',
       example: '["/var/log/zerocopy-server"]',
     }),
     enable_sandbox: key(boolean(), {
@@ -231,12 +240,21 @@ const SECURITY = section(
       meaning: 'Namespaces, bind mounts and capabilities, in the manner of bubblewrap.',
       example: 'true',
     }),
-    sandbox_unshare_mount: flag(true, 'A mount namespace.'),
+    sandbox_unshare_mount: flag(
+      true,
+      'A mount namespace, with a root that holds the program and what this configuration names, and nothing else.',
+    ),
     sandbox_unshare_uts: flag(true, 'A namespace for the host name.'),
     sandbox_unshare_ipc: flag(true, 'A namespace for System V IPC.'),
     sandbox_unshare_pid: flag(false, 'A namespace for process ids.'),
-    sandbox_unshare_user: flag(false, 'A user namespace.'),
-    sandbox_unshare_net: flag(false, 'A network namespace: no client and no backend can be reached then.'),
+    sandbox_unshare_user: flag(
+      false,
+      'A user namespace. A program with threads can’t make one: start it in one (`unshare --user`, bubblewrap).',
+    ),
+    sandbox_unshare_net: flag(
+      false,
+      'A network namespace: backends can be reached over Unix sockets alone then.',
+    ),
     sandbox_keep_capabilities: key(listOf(capability, { max: 64 }), {
       fallback: null,
       fallbackWords: '`[]`',
@@ -245,7 +263,7 @@ const SECURITY = section(
     }),
     sandbox_ro_bind_mounts: key(listOf(bindMount, { max: PATHS_MAX }), {
       fallback: null,
-      fallbackWords: 'the standard paths',
+      fallbackWords: 'nothing more',
       meaning: 'Bind mounts that can be read, as source:destination.',
       example: '["/usr:/usr", "/lib:/lib"]',
     }),
@@ -277,12 +295,13 @@ const PERFORMANCE = section('How the machine is used.', {
   reuseport_balancing: key(word('kernel', 'cbpf'), {
     fallback: 'kernel' as const,
     meaning:
-      'How connections are spread over workers: by the kernel’s own hash, or by the client’s address alone.',
+      'How connections are spread over workers: by the kernel’s own hash, or by the client’s address alone (IPv6: its first 64 bits). Where the kernel doesn’t take the latter (Linux 4.6), it is the former, with a log line.',
     example: '"cbpf"',
   }),
   huge_pages_enabled: key(boolean(), {
     fallback: false,
-    meaning: 'Asks for huge pages for buffers; ordinary ones are used where there are none, with a log line.',
+    meaning:
+      'Asks for huge pages for the buffers of each worker. Ordinary ones are used where there are none, with a log line. V8’s own heap doesn’t take them.',
     example: 'true',
   }),
 });

@@ -36,15 +36,7 @@ test('the example is refused for what is not built yet, and for nothing else', (
   assert.equal(config, null);
   assert.deepEqual(
     problems.map((problem) => `${problem.line} ${brief(problem)}`),
-    [
-      '8 server.threads: Not supported yet: more than one worker',
-      '12 server.http3_enabled: Not supported yet: HTTP/3',
-      '28 security.drop_privileges_user: Not supported yet: dropping privileges',
-      '29 security.drop_privileges_group: Not supported yet: dropping privileges',
-      '35 security.enable_seccomp: Not supported yet: seccomp',
-      '39 security.enable_landlock: Not supported yet: Landlock',
-      '47 performance.reuseport_balancing: Not supported yet: balancing by client address (it comes with more than one worker)',
-    ],
+    ['12 server.http3_enabled: Not supported yet: HTTP/3'],
   );
 });
 
