@@ -1,12 +1,13 @@
 /**
- * What the files of a configuration say about its https backends: whom to trust, what to show. Read when a
- * configuration is loaded and never in between. Its `identity` is what tells backends apart that have the same
- * URL: connections and sessions are shared only where everything that was verified is the same, the content of
- * the files included.
+ * How a configuration's https backends are spoken to: whom to trust, what to show. Made of what their files hold, which
+ * are read once, when a configuration is judged; private keys may be in another process. Its `identity` is what tells
+ * backends apart that have the same URL: connections and sessions are shared only where everything that was verified is
+ * the same, the content of the files included.
  */
 
 import { createHash, X509Certificate } from 'node:crypto';
 import type { KeyPath } from '../config/key-path.ts';
+import { type BackendMaterial, secureServers } from '../config/material.ts';
 import type { Config, ServerEntry, UpstreamConfig } from '../config/model.ts';
 import type { Report } from '../config/problem.ts';
 import { opensslErrors } from '../sys/openssl.ts';
@@ -14,7 +15,14 @@ import { EVP_PKEY_free, readPrivateKey } from '../sys/openssl-client.ts';
 import { readKey } from '../tls/certificate.ts';
 import { looseBits, readTlsFile } from '../tls/certificate-files.ts';
 import { type ClientCertificate, ClientContext, type ClientSettings } from '../tls/client-context.ts';
-import { loadSystemRoots, loadTrust, type TrustStore } from '../tls/system-roots.ts';
+import {
+  certificateBlocks,
+  readSystemRoots,
+  readTrust,
+  type TrustFile,
+  TrustStore,
+  trustedCertificates,
+} from '../tls/system-roots.ts';
 
 /** How one backend is spoken to over TLS. */
 export interface BackendTls {
@@ -47,24 +55,32 @@ class BackendTlsError extends Error {
   }
 }
 
+/** What files hold, by what the configuration calls them; asked for each once. Throws an Error with the reason. */
+interface BackendFiles {
+  /** Null: the system's. */
+  trust(caPath: string | null): readonly TrustFile[];
+  /** PEM, certificates alone. */
+  certificate(path: string): string;
+}
+
 /** TLS of all backends of a configuration. `free` when it is in force: what it has is shared, not copied. */
 export class BackendTlsSet {
+  private readonly files: BackendFiles;
   private readonly clientKeyFor: ClientKeySource;
-  private readonly environment: Environment;
   private readonly byEntry: Map<ServerEntry, BackendTls>;
   /** By path; the system's under ''. */
   private readonly trusts: Map<string, TrustStore>;
   private readonly privateKeys: number[];
 
-  constructor(clientKeyFor: ClientKeySource = localClientKey, environment: Environment = process.env) {
+  constructor(files: BackendFiles = filesOnDisk(), clientKeyFor: ClientKeySource = localClientKey) {
+    this.files = files;
     this.clientKeyFor = clientKeyFor;
-    this.environment = environment;
     this.byEntry = new Map();
     this.trusts = new Map();
     this.privateKeys = [];
   }
 
-  /** Reads the files of one backend. Throws an Error with the reason. */
+  /** Takes one backend in. Throws an Error with the reason. */
   add(entry: ServerEntry): void {
     if (entry.scheme !== 'https' || entry.target.kind === 'unix') return;
     const { insecure, caPath, clientCertPath, clientKeyPath } = entry;
@@ -73,7 +89,7 @@ export class BackendTlsSet {
     let certificate: ClientCertificate | null = null;
     let certificateHash = '';
     if (clientCertPath !== null && clientKeyPath !== null) {
-      const pem = readPem(clientCertPath, 'client_cert_path');
+      const pem = this.files.certificate(clientCertPath);
       certificateHash = createHash('sha256').update(pem).digest('hex');
       certificate = { pem, privateKey: this.takeClientKey(pem, clientKeyPath) };
     }
@@ -85,7 +101,7 @@ export class BackendTlsSet {
     const known = this.trusts.get(caPath ?? '');
     if (known !== undefined) return known;
     try {
-      const trust = caPath === null ? loadSystemRoots(this.environment) : loadTrust(caPath);
+      const trust = new TrustStore(this.files.trust(caPath));
       this.trusts.set(caPath ?? '', trust);
       return trust;
     } catch (error) {
@@ -118,12 +134,52 @@ export class BackendTlsSet {
 
 export const NO_BACKEND_TLS: BackendTlsSet = new BackendTlsSet();
 
-/** Reads the files of all backends. Throws an Error that names the backend. */
+/** The files themselves, with the system's certificates as `environment` has them. */
+export function filesOnDisk(environment: Environment = process.env): BackendFiles {
+  return {
+    trust: (caPath) => (caPath === null ? readSystemRoots(environment) : readTrust(caPath)),
+    certificate: (path) => certificateBlocks(readPem(path, 'client_cert_path')).join('\n'),
+  };
+}
+
+/** What was read of them before. */
+export function filesInMaterial({ trusts, clientCertificates }: BackendMaterial): BackendFiles {
+  const pick = (from: Readonly<Record<string, string>>, path: string): string => {
+    if (!Object.hasOwn(from, path))
+      throw new Error(`${path || 'the system’s certificates'}: it was not read`);
+    return from[path];
+  };
+  return {
+    trust: (caPath) => [{ path: caPath ?? 'the system’s bundle', text: pick(trusts, caPath ?? '') }],
+    certificate: (path) => pick(clientCertificates, path),
+  };
+}
+
+/** Reads what the files of all backends hold, but for private keys, whose numbers are given. Throws an Error. */
+export function readBackendMaterial(
+  config: Config,
+  clientKeys: Readonly<Record<string, number>>,
+  files: BackendFiles = filesOnDisk(),
+): BackendMaterial {
+  const trusts: Record<string, string> = {};
+  const clientCertificates: Record<string, string> = {};
+  for (const { insecure, caPath, clientCertPath } of secureServers(config)) {
+    if (!insecure) trusts[caPath ?? ''] ??= trustedCertificates(files.trust(caPath));
+    if (clientCertPath !== null) clientCertificates[clientCertPath] ??= files.certificate(clientCertPath);
+  }
+  return { trusts, clientCertificates, clientKeys };
+}
+
+/**
+ * TLS of all backends: from what was read before, with keys that sign elsewhere; or, without either, from the files.
+ * Throws an Error that names the backend.
+ */
 export function loadBackendTls(
   config: Config,
+  material: BackendMaterial | null = null,
   clientKeyFor: ClientKeySource = localClientKey,
 ): BackendTlsSet {
-  const set = new BackendTlsSet(clientKeyFor);
+  const set = new BackendTlsSet(material === null ? filesOnDisk() : filesInMaterial(material), clientKeyFor);
   for (const entry of config.upstreams.flatMap((upstream) => upstream.servers)) {
     try {
       set.add(entry);

@@ -1,12 +1,12 @@
 /**
- * TLS of the listeners, as a configuration has it: its files are read when it is loaded, and never in between. The
- * keys of tickets live longer: what was given out before a reload is still good after it.
+ * TLS of the listeners, as a configuration has it, made of what its files held when they were read. The keys of tickets
+ * live longer: what was given out before a reload is still good after it.
  */
 
+import type { ServerMaterial, TicketSecret } from '../config/material.ts';
 import type { TlsConfig } from '../config/model.ts';
 import { readServerCertificate } from '../tls/certificate.ts';
-import { readTlsFiles } from '../tls/certificate-files.ts';
-import { ServerContexts } from '../tls/server-contexts.ts';
+import { localPrivateKey, type PrivateKeySource, ServerContexts } from '../tls/server-contexts.ts';
 import type { TlsMaterial } from '../tls/settings.ts';
 import { TicketKeys } from '../tls/ticket-keys.ts';
 
@@ -39,16 +39,20 @@ export class ServerTls {
   }
 
   /**
-   * Contexts for new connections; `keep` or `drop` follows. Throws an Error with the reason where something can't be
-   * used, and nothing is left behind.
+   * Contexts for new connections; `keep` or `drop` follows. Private keys are those of the material, or what
+   * `privateKeyFor` gives. Throws an Error with the reason where something can't be used, and nothing is left behind.
    */
-  load(settings: TlsConfig, http2Enabled: boolean): ServerContexts {
-    const material = readTlsFiles(settings);
-    this.loaded = this.ticketsFor(settings, material.ticketKeys);
+  load(
+    settings: TlsConfig,
+    material: TlsMaterial,
+    http2Enabled: boolean,
+    privateKeyFor: PrivateKeySource = localPrivateKey,
+  ): ServerContexts {
+    this.loaded = this.ticketsFor(settings, material);
     try {
       const tickets = this.loaded.keys;
       const protocols = http2Enabled ? PROTOCOLS : PROTOCOLS_WITHOUT_HTTP2;
-      const contexts = new ServerContexts({ settings, material, tickets, protocols });
+      const contexts = new ServerContexts({ settings, material, tickets, protocols, privateKeyFor });
       this.contextsLoaded = contexts;
       this.expiries = expiriesOf(settings, material);
       return contexts;
@@ -58,12 +62,13 @@ export class ServerTls {
     }
   }
 
-  private ticketsFor(settings: TlsConfig, file: Uint8Array | null): Tickets {
+  private ticketsFor(settings: TlsConfig, { ticketKeys: file, ticketState }: TlsMaterial): Tickets {
     if (!settings.sessionTickets) return NO_TICKETS;
     const periodSecs = settings.sessionTicketRotationSecs;
     const source = `${periodSecs} ${file === null ? 'rotating' : Buffer.from(file).toString('base64')}`;
     if (source === this.inForce.source) return this.inForce;
-    const keys = file === null ? TicketKeys.rotating(periodSecs) : TicketKeys.fixed(file, periodSecs);
+    const keys =
+      file === null ? TicketKeys.rotating(periodSecs, ticketState) : TicketKeys.fixed(file, periodSecs);
     return { keys, source };
   }
 
@@ -83,6 +88,28 @@ export class ServerTls {
     this.loaded = this.inForce;
     this.contextsLoaded = null;
   }
+}
+
+/** What a room was given, as OpenSSL's contexts want it: without private keys. */
+export function tlsMaterialOf(server: ServerMaterial, ticketSecret: TicketSecret | null): TlsMaterial {
+  return {
+    certificates: server.certificates.map(({ certificate, ocsp }) => ({
+      certificate: Buffer.from(certificate, 'latin1'),
+      key: null,
+      ocsp: decoded(ocsp),
+    })),
+    clientAuthorities:
+      server.clientAuthorities === null ? null : Buffer.from(server.clientAuthorities, 'latin1'),
+    ticketKeys: decoded(server.ticketKeys),
+    ticketState:
+      ticketSecret === null
+        ? null
+        : { secret: Buffer.from(ticketSecret.secret, 'base64'), period: ticketSecret.period },
+  };
+}
+
+function decoded(base64: string | null): Uint8Array | null {
+  return base64 === null ? null : Buffer.from(base64, 'base64');
 }
 
 function expiriesOf(settings: TlsConfig, { certificates }: TlsMaterial): ServerTls['expiries'] {

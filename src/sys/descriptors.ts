@@ -12,7 +12,7 @@ import { assert } from '../base/assert.ts';
 import { EINTR, EINVAL, EMSGSIZE } from './errno.ts';
 import { close, negated, recvmsg, sendmsg, setsockopt, socket, socketpair } from './libc.ts';
 import { type MappedMemory, mapPrivate, mapShared } from './memory.ts';
-import { fcntl, ftruncate, memfd_create, pipe2, poll, sendto } from './process-calls.ts';
+import { fcntl, ftruncate, lseek, memfd_create, pipe2, poll, sendto } from './process-calls.ts';
 import { AF_UNIX, encodeAddress } from './sockaddr.ts';
 import { MSG_DONTWAIT, MSG_NOSIGNAL, SOCK_CLOEXEC } from './socket.ts';
 
@@ -29,6 +29,7 @@ const MSG_TRUNC = 0x20;
 const MSG_CMSG_CLOEXEC = 0x40000000;
 const F_GETFD = 1;
 const F_SETFD = 2;
+const F_DUPFD_CLOEXEC = 1030;
 const F_ADD_SEALS = 1033;
 const FD_CLOEXEC = 1;
 const MFD_CLOEXEC = 1;
@@ -36,6 +37,7 @@ const MFD_ALLOW_SEALING = 2;
 /** Its size can't be changed, and neither can that: nobody who maps it dies because another one shrank it. */
 const SEAL_SIZE = 0x01 | 0x02 | 0x04;
 const POLLIN = 1;
+const SEEK_SET = 0;
 
 /** Room for a socket's address before what is sent there. */
 const ADDRESS_ROOM = 128;
@@ -68,8 +70,18 @@ export function keepOverExecve(fd: number, keep: boolean): number {
   return negated(fcntl(fd, F_SETFD, keep ? 0 : FD_CLOEXEC));
 }
 
+/** Another descriptor of the same open file, closed by execve; or -errno. */
+export function duplicateDescriptor(fd: number): number {
+  return negated(fcntl(fd, F_DUPFD_CLOEXEC, 3));
+}
+
 export function isOpenDescriptor(fd: number): boolean {
   return fcntl(fd, F_GETFD, 0) >= 0;
+}
+
+/** A file is read from its start again, by all who share the descriptor's position. Returns 0 or -errno. */
+export function rewindFile(fd: number): number {
+  return negated(lseek(fd, 0, SEEK_SET));
 }
 
 /** All open descriptors of this process; needs /proc. */

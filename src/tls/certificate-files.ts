@@ -35,12 +35,13 @@ export function looseBits(path: string): number {
   }
 }
 
-/** All of them. Throws an Error with the path and the reason where one can't be read. */
+/** All of them, private keys included. Throws an Error with the path and the reason where one can't be read. */
 export function readTlsFiles(settings: TlsSettings): TlsMaterial {
   return {
     certificates: [settings, ...settings.certificates].map(readCertificateFiles),
     clientAuthorities: settings.clientAuth === 'none' ? null : readOptional(settings.clientCaPath),
     ticketKeys: settings.sessionTickets ? readOptional(settings.sessionTicketKeyPath) : null,
+    ticketState: null,
   };
 }
 

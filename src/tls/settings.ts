@@ -7,6 +7,7 @@ import { ERR_clear_error, SSL_CTX_free, SSL_CTX_new, TLS_server_method } from '.
 import { SSL_CTX_set_cipher_list, SSL_CTX_set_ciphersuites, setGroups } from '../sys/openssl-client.ts';
 import { type ContextCipher, contextCiphers } from '../sys/openssl-x509.ts';
 import { SUITES, suiteOf, TLS13 } from './suites.ts';
+import type { TicketState } from './ticket-keys.ts';
 
 export interface CertificateSettings {
   readonly certPath: string;
@@ -43,6 +44,8 @@ export interface TlsMaterial {
   /** PEM. */
   readonly clientAuthorities: Uint8Array | null;
   readonly ticketKeys: Uint8Array | null;
+  /** Where there is no file: the state that all workers begin with; null: each has keys of its own. */
+  readonly ticketState: TicketState | null;
 }
 
 /** What a list of names is wrong for. */

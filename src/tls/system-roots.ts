@@ -25,7 +25,15 @@ const BUNDLES = [
 const CERTIFICATES_MAX = 10_000;
 const FILE_BYTES_MAX = 16 * 1024 * 1024;
 const PEM_CERTIFICATE =
-  /-----BEGIN (?:X509 )?CERTIFICATE-----[^-]*(?:-(?!----END)[^-]*)*-----END (?:X509 )?CERTIFICATE-----/g;
+  /-----BEGIN (?:X509 )?CERTIFICATE-----[^-]*(?:-(?!----(?:BEGIN|END))[^-]*)*-----END (?:X509 )?CERTIFICATE-----/g;
+
+/** A file that certificates are read from. */
+export interface TrustFile {
+  readonly path: string;
+  readonly text: string;
+}
+
+type Environment = Readonly<Record<string, string | undefined>>;
 
 /** The PEM blocks of the certificates in a text, in order. */
 export function certificateBlocks(text: string): string[] {
@@ -41,7 +49,7 @@ export class TrustStore {
   readonly count: number;
 
   /** Throws an Error that names the file whose certificate can't be read. */
-  constructor(files: readonly { readonly path: string; readonly text: string }[]) {
+  constructor(files: readonly TrustFile[]) {
     const hash = createHash('sha256');
     const seen = new Set<string>();
     this.store = X509_STORE_new();
@@ -76,34 +84,46 @@ export class TrustStore {
 
 /** The certificates of a PEM file, or of all PEM files in a directory. Throws an Error where there are none. */
 export function loadTrust(path: string): TrustStore {
+  return new TrustStore(readTrust(path));
+}
+
+/** The files of `loadTrust`. */
+export function readTrust(path: string): TrustFile[] {
   const files = statSync(path).isDirectory() ? filesIn(path) : [{ path, text: readText(path) }];
-  const trust = new TrustStore(files);
-  if (trust.count > 0) return trust;
-  trust.free();
+  if (holdsCertificate(files)) return files;
   throw new Error(`${path} holds no certificate in PEM form`);
 }
 
 /** The system's certificates, or those that SSL_CERT_FILE and SSL_CERT_DIR name. Throws an Error with the mend where there are none. */
-export function loadSystemRoots(
-  environment: Readonly<Record<string, string | undefined>>,
-  bundles: readonly string[] = BUNDLES,
-): TrustStore {
+export function loadSystemRoots(environment: Environment, bundles: readonly string[] = BUNDLES): TrustStore {
+  return new TrustStore(readSystemRoots(environment, bundles));
+}
+
+/** The files of `loadSystemRoots`. */
+export function readSystemRoots(environment: Environment, bundles: readonly string[] = BUNDLES): TrustFile[] {
   const file = environment['SSL_CERT_FILE'] ?? '';
   const directory = environment['SSL_CERT_DIR'] ?? '';
   if (file !== '' || directory !== '') {
     const files = file === '' ? [] : [{ path: file, text: readText(file) }];
     for (const each of directory.split(':')) if (each !== '') files.push(...filesIn(each));
-    return nonEmpty(new TrustStore(files), 'SSL_CERT_FILE and SSL_CERT_DIR name none');
+    if (holdsCertificate(files)) return files;
+    throw noRoots('SSL_CERT_FILE and SSL_CERT_DIR name none');
   }
   const bundle = bundles.find((path) => statSync(path, { throwIfNoEntry: false })?.isFile() === true);
   if (bundle === undefined) throw noRoots(`there is no ${bundles[0]}`);
-  return nonEmpty(new TrustStore([{ path: bundle, text: readText(bundle) }]), `${bundle} holds none`);
+  const files = [{ path: bundle, text: readText(bundle) }];
+  if (holdsCertificate(files)) return files;
+  throw noRoots(`${bundle} holds none`);
 }
 
-function nonEmpty(trust: TrustStore, otherwise: string): TrustStore {
-  if (trust.count > 0) return trust;
-  trust.free();
-  throw noRoots(otherwise);
+function holdsCertificate(files: readonly TrustFile[]): boolean {
+  return files.some(({ text }) => certificateBlocks(text).length > 0);
+}
+
+/** All certificates of these files as one text, each once, and nothing but certificates. */
+export function trustedCertificates(files: readonly TrustFile[]): string {
+  const blocks = files.flatMap(({ text }) => certificateBlocks(text));
+  return [...new Set(blocks)].slice(0, CERTIFICATES_MAX).join('\n');
 }
 
 function noRoots(why: string): Error {
@@ -113,8 +133,8 @@ function noRoots(why: string): Error {
   );
 }
 
-function filesIn(directory: string): { path: string; text: string }[] {
-  const files: { path: string; text: string }[] = [];
+function filesIn(directory: string): TrustFile[] {
+  const files: TrustFile[] = [];
   for (const name of readdirSync(directory).sort()) {
     const path = join(directory, name);
     // Dangling links are common among the hashed names.

@@ -6,6 +6,7 @@ import { describe, it } from 'node:test';
 import {
   BackendTlsSet,
   contextOf,
+  filesOnDisk,
   inspectBackendTls,
   loadBackendTls,
 } from '../../src/backend/backend-tls.ts';
@@ -107,9 +108,9 @@ describe('the private key of a client certificate', () => {
   it('may come from elsewhere, and is freed with the rest', () => {
     const asked: string[] = [];
     const config = oneRoute(`${ca}\n${shows}`);
-    const set = loadBackendTls(config, (certificate, keyPath) => {
+    const set = loadBackendTls(config, null, (certificate, keyPath) => {
       asked.push(keyPath);
-      assert.equal(certificate, client.cert);
+      assert.equal(certificate, client.cert.trim());
       return readPrivateKey(client.key);
     });
     const tls = set.of(config.upstreams[0].servers[0]);
@@ -126,7 +127,10 @@ describe('the private key of a client certificate', () => {
     const refuse = (): number => {
       throw new Error('the keys are elsewhere');
     };
-    assert.throws(() => loadBackendTls(config, refuse), /^Error: Backend https:\S+: the keys are elsewhere$/);
+    assert.throws(
+      () => loadBackendTls(config, null, refuse),
+      /^Error: Backend https:\S+: the keys are elsewhere$/,
+    );
   });
 });
 
@@ -186,7 +190,7 @@ describe('files of backends', () => {
   });
 
   it('of the system that are missing are told with the package that has them', () => {
-    const set = new BackendTlsSet(undefined, { SSL_CERT_FILE: empty });
+    const set = new BackendTlsSet(filesOnDisk({ SSL_CERT_FILE: empty }));
     const { servers } = oneRoute('').upstreams[0];
     assert.throws(() => set.add(servers[0]), /Install the package ca-certificates/);
   });

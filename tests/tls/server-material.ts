@@ -29,6 +29,7 @@ export function materialOf(
     })),
     clientAuthorities: null,
     ticketKeys: null,
+    ticketState: null,
   };
 }
 
