@@ -158,7 +158,7 @@ export class Http2BackendStream extends Http2Stream implements BackendStream {
     this.content ??= new InputQueue(pool);
     this.content.push(buffer, offset, length);
     this.connection.engine.offer(this, length);
-    if (this.pendingBytes >= PUMP_BYTES) this.connection.pump();
+    if (this.pendingBytes >= PUMP_BYTES) this.connection.pumpSoon();
     return true;
   }
 
@@ -170,16 +170,16 @@ export class Http2BackendStream extends Http2Stream implements BackendStream {
     if (trailers.count === 0) engine.end(this);
     else if (this.pendingBytes === 0) engine.trailers(this, trailers);
     else this.trailersDue = trailers;
-    this.connection.pump();
+    this.connection.pumpSoon();
     return !engine.broken;
   }
 
   flush(): void {
-    this.connection.pump();
+    this.connection.pumpSoon();
   }
 
   pass(): void {
-    this.connection.pump();
+    this.connection.pumpSoon();
   }
 
   /** Pieces count as the buffers that they hold. */
@@ -208,7 +208,7 @@ export class Http2BackendStream extends Http2Stream implements BackendStream {
     this.withheldBytes = 0;
     if (this.id === 0 || withheldBytes === 0) return;
     this.connection.engine.giveBackTo(this, withheldBytes);
-    this.connection.pump();
+    this.connection.pumpSoon();
   }
 
   startTunnel(): void {

@@ -50,6 +50,10 @@ const S_OPEN = 2;
 const S_LEAVING = 3;
 const S_CLOSED = 4;
 
+// Timers.
+const T_STATE = 0;
+const T_PUMP = 1;
+
 const TICK_MS = 1000;
 /** Frames are no more written while so much is queued on the socket. */
 const QUEUED_BYTES_MAX = 262144;
@@ -72,6 +76,8 @@ export class Http2Backend implements SocketHandler, TimerHandler, Http2Events<Ht
   private readonly address: SocketAddress | null;
   private state: number;
   private readonly timer: Timer;
+  /** Due with the turn in which something is to be sent. */
+  private readonly pumpTimer: Timer;
   /** CONNECTING, HELLO: when it fails. OPEN: since when it has no streams; -1: it has some, or has not been looked at. */
   private atMs: number;
   private receivedMs: number;
@@ -112,7 +118,8 @@ export class Http2Backend implements SocketHandler, TimerHandler, Http2Events<Ht
     this.engine = new Http2Engine(false, BACKEND_SETTINGS, BACKEND_BUDGETS, this, this.out, pool.workspace);
     this.address = address;
     this.state = S_CONNECTING;
-    this.timer = new Timer(this, 0);
+    this.timer = new Timer(this, T_STATE);
+    this.pumpTimer = new Timer(this, T_PUMP);
     this.atMs = reactor.nowMs + timeoutMs;
     this.receivedMs = reactor.nowMs;
     this.waiting = [];
@@ -156,13 +163,13 @@ export class Http2Backend implements SocketHandler, TimerHandler, Http2Events<Ht
     if (!this.hasRoom || !engine.request(stream, this.pool.line, fields, isHead, ends)) return false;
     this.atMs = -1;
     this.tick(nowMs + TICK_MS);
-    if (ends) this.pump();
+    if (ends) this.pumpSoon();
     return !engine.broken;
   }
 
   reset(stream: Http2BackendStream, code: number): void {
     this.engine.reset(stream, code);
-    this.pump();
+    this.pumpSoon();
   }
 
   dropWaiting(stream: Http2BackendStream): void {
@@ -170,8 +177,14 @@ export class Http2Backend implements SocketHandler, TimerHandler, Http2Events<Ht
     if (at >= 0) this.waiting.splice(at, 1);
   }
 
+  /** Sends when the turn ends: what many streams have by then leaves together. */
+  pumpSoon(): void {
+    if (this.state <= S_OPEN && this.pumpTimer.deadlineMs < 0)
+      this.context.reactor.timers.arm(this.pumpTimer, 0);
+  }
+
   /** Sends what windows and the socket allow. */
-  pump(): void {
+  private pump(): void {
     if (this.isPumping || this.isReceiving || this.state > S_OPEN) return;
     this.isPumping = true;
     const { engine, port, handle } = this;
@@ -235,7 +248,7 @@ export class Http2Backend implements SocketHandler, TimerHandler, Http2Events<Ht
       this.breakOff();
       return;
     }
-    this.pump();
+    this.pumpSoon();
     this.regulateReading();
     this.settle();
   }
@@ -372,7 +385,12 @@ export class Http2Backend implements SocketHandler, TimerHandler, Http2Events<Ht
     if (this.timer.deadlineMs < 0 || this.timer.deadlineMs > atMs) timers.arm(this.timer, atMs);
   }
 
-  onTimer(): void {
+  onTimer(timer: Timer): void {
+    if (timer.kind === T_PUMP) this.pump();
+    else this.onStateTimer();
+  }
+
+  private onStateTimer(): void {
     const { nowMs } = this.context.reactor;
     switch (this.state) {
       case S_CONNECTING:
@@ -491,6 +509,7 @@ export class Http2Backend implements SocketHandler, TimerHandler, Http2Events<Ht
     this.state = S_CLOSED;
     this.pool.remove(this);
     this.context.reactor.timers.disarm(this.timer);
+    this.context.reactor.timers.disarm(this.pumpTimer);
     this.out.drop();
     this.port.close(this.handle, abortive);
   }

@@ -31,6 +31,10 @@ const S_OPEN = 0;
 const S_CLOSING = 1;
 const S_CLOSED = 2;
 
+// Timers.
+const T_TICK = 0;
+const T_PUMP = 1;
+
 /** How often a connection looks at its limits. */
 const TICK_MS = 1000;
 /** How long a client may take to read what is left after our end, and to answer a GOAWAY. */
@@ -55,6 +59,8 @@ export class Http2Connection
   waitingBytes: number;
   private state: number;
   private readonly timer: Timer;
+  /** Due with the turn in which something is to be sent. */
+  private readonly pumpTimer: Timer;
   private readonly input: SocketInput;
   /** The buffer that is being received; NO_BUFFER outside. */
   private current: BufferId;
@@ -87,7 +93,8 @@ export class Http2Connection
     this.engine = new Http2Engine(true, shared.settings, shared.budgets, this, this.out, shared.workspace);
     this.waitingBytes = 0;
     this.state = S_OPEN;
-    this.timer = new Timer(this, 0);
+    this.timer = new Timer(this, T_TICK);
+    this.pumpTimer = new Timer(this, T_PUMP);
     this.input = new SocketInput(pool, port, handle);
     this.current = NO_BUFFER;
     this.processing = false;
@@ -154,7 +161,8 @@ export class Http2Connection
       if (!lives) break;
     }
     this.processing = false;
-    this.pump();
+    if (engine.isDead) this.pump();
+    else this.pumpSoon();
     if (this.state !== S_OPEN) return;
     // A client that has ended its half can't open windows or begin streams: what is under way goes on where it can.
     if (this.peerEnded && input.isEmpty) this.ended();
@@ -172,6 +180,12 @@ export class Http2Connection
   }
 
   // ---- Writing --------------------------------------------------------------------------------------
+
+  /** Sends when the turn ends: what many streams have by then leaves together. */
+  pumpSoon(): void {
+    if (this.state === S_OPEN && this.pumpTimer.deadlineMs < 0)
+      this.context.reactor.timers.arm(this.pumpTimer, 0);
+  }
 
   /** Sends what may be sent now, and sees to what has become of the connection. Inside of itself or of `process` it does nothing. */
   pump(): void {
@@ -306,6 +320,7 @@ export class Http2Connection
     const wasOpen = this.state === S_OPEN;
     this.state = S_CLOSED;
     this.context.reactor.timers.disarm(this.timer);
+    this.context.reactor.timers.disarm(this.pumpTimer);
     if (wasOpen) this.engine.abandon(H2_INTERNAL_ERROR);
     this.out.drop();
     this.input.clear();
@@ -325,7 +340,12 @@ export class Http2Connection
       this.context.reactor.timers.arm(this.timer, at);
   }
 
-  onTimer(): void {
+  onTimer(timer: Timer): void {
+    if (timer.kind === T_PUMP) this.pump();
+    else this.onTick();
+  }
+
+  private onTick(): void {
     const { nowMs } = this.context.reactor;
     if (this.isBroken) {
       this.close(true);

@@ -292,7 +292,7 @@ export class Http2ServerStream extends Http2Stream implements DownstreamStream, 
   sendInformational(head: ResponseHead): void {
     if (this.id === 0 || this.headSent) return;
     this.connection.engine.inform(this, head);
-    this.connection.pump();
+    this.connection.pumpSoon();
   }
 
   sendHead(request: RequestHead, head: ResponseHead, hasContent: boolean): void {
@@ -318,7 +318,7 @@ export class Http2ServerStream extends Http2Stream implements DownstreamStream, 
     this.wantsWritable = true;
     // Where both sides stream, a client that listens is not one that is too slow to speak.
     this.lastReceivedMs = this.connection.context.reactor.nowMs;
-    if (this.pendingBytes >= PUMP_BYTES) this.connection.pump();
+    if (this.pendingBytes >= PUMP_BYTES) this.connection.pumpSoon();
   }
 
   sendFile(file: FileHandle, fileOffset: number, length: number): void {
@@ -329,7 +329,7 @@ export class Http2ServerStream extends Http2Stream implements DownstreamStream, 
     this.fileRead = 0;
     this.wantsWritable = true;
     this.readFile();
-    this.connection.pump();
+    this.connection.pumpSoon();
   }
 
   /** Reads ahead while there is room, and tells the exchange when all is read. */
@@ -384,23 +384,23 @@ export class Http2ServerStream extends Http2Stream implements DownstreamStream, 
     this.fileCame(result);
     if (this.id === 0) return;
     this.readFile();
-    this.connection.pump();
+    this.connection.pumpSoon();
   }
 
   sendEnd(trailers: FieldSection): void {
     const { engine } = this.connection;
     if (this.id === 0 || this.localEnded) {
-      this.connection.pump();
+      this.connection.pumpSoon();
       return;
     }
     if (trailers.count === 0) engine.end(this);
     else if (this.pendingBytes === 0) engine.trailers(this, trailers);
     else this.trailersDue = copyOf(trailers);
-    this.connection.pump();
+    this.connection.pumpSoon();
   }
 
   flush(): void {
-    this.connection.pump();
+    this.connection.pumpSoon();
   }
 
   /** What waits counts for more where much waits on the connection: it must not hold as much as that many connections. */
@@ -421,7 +421,7 @@ export class Http2ServerStream extends Http2Stream implements DownstreamStream, 
     this.lastReceivedMs = this.connection.context.reactor.nowMs;
     if (this.id === 0 || this.heldBytes === 0) return;
     this.giveBackHeld();
-    this.connection.pump();
+    this.connection.pumpSoon();
   }
 
   startTunnel(): void {
@@ -432,13 +432,13 @@ export class Http2ServerStream extends Http2Stream implements DownstreamStream, 
     while (early?.shift() === true) this.exchange?.onRequestData(early.buffer, early.offset, early.length);
     this.giveBackHeld();
     if (this.remoteEnded) this.exchange?.onRequestEnd(NO_FIELDS);
-    connection.pump();
+    connection.pumpSoon();
   }
 
   endTunnelSend(): void {
     if (this.id === 0 || this.finishing) return;
     this.connection.engine.end(this);
-    this.connection.pump();
+    this.connection.pumpSoon();
   }
 
   cut(): void {
@@ -455,7 +455,7 @@ export class Http2ServerStream extends Http2Stream implements DownstreamStream, 
     const { engine } = this.connection;
     if (this.cutting || !this.headSent) engine.reset(this, H2_INTERNAL_ERROR);
     else if (this.localEnded) engine.reset(this, H2_NO_ERROR);
-    this.connection.pump();
+    this.connection.pumpSoon();
   }
 }
 
