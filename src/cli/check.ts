@@ -1,6 +1,16 @@
 /** `check`: validates the configuration and tells what `serve` would do with it on this machine. Starts nothing. */
 
-import { describeAction, describeMatch, describeServer, describeUpstream } from '../config/describe.ts';
+import { availableParallelism } from 'node:os';
+import {
+  describeAction,
+  describeLog,
+  describeMatch,
+  describeMetrics,
+  describeProtocols,
+  describeServer,
+  describeUpstream,
+  describeWebSockets,
+} from '../config/describe.ts';
 import { formatKeyPath, quoteKey } from '../config/key-path.ts';
 import type { LoadResult } from '../config/load.ts';
 import type { Config, RouteConfig } from '../config/model.ts';
@@ -8,6 +18,7 @@ import { formatListenAddress } from '../config/network-names.ts';
 import { NOT_BUILT } from '../config/not-built.ts';
 import { formatProblem } from '../config/problem.ts';
 import type { GivenKey } from '../config/schema-nodes.ts';
+import { shadowOf } from '../config/shadowing.ts';
 import { isTable, type TomlValue } from '../config/toml.ts';
 import { describeCertificates } from '../tls/inspect.ts';
 import { EXIT_CONFIG, EXIT_OK } from './exit-codes.ts';
@@ -29,6 +40,7 @@ export function check(configPath: string, terminal: Terminal): number {
   report.certificates(config);
   report.routes(config, result);
   report.upstreams(config);
+  report.observability(config);
   report.otherKeys(result);
   report.machine(config, describeIo());
   report.warnings(result, configPath);
@@ -46,10 +58,20 @@ function routeNameOf(keys: GivenKey['keys']): string {
   return keys[0] === 'path_routes' ? `${keys[1]}:${keys[2]}` : '';
 }
 
-/** Keys whose effect is told in the words of their route, group or listener. */
+/** Keys whose effect is told in words elsewhere, by table; all keys of a table where none are named. */
+const TOLD_IN_WORDS: Readonly<Record<string, readonly string[]>> = {
+  upstreams: [],
+  server: ['listen', 'http', 'http2_enabled', 'route_precedence', 'threads'],
+  tls: ['cert_path', 'key_path', 'min_version', 'certificates'],
+  logging: ['level', 'format', 'file_path', 'max_log_size'],
+  prometheus: [],
+};
+
 function isToldInWords(keys: GivenKey['keys']): boolean {
-  if (routeNameOf(keys) !== '') return !keys.includes('security');
-  return keys[0] === 'upstreams' || (keys[0] === 'server' && keys[1] === 'listen');
+  if (routeNameOf(keys) !== '')
+    return !keys.includes('security') || String(keys.at(-1)).startsWith('websocket_');
+  const told = TOLD_IN_WORDS[String(keys[0])];
+  return told !== undefined && (told.length === 0 || told.includes(String(keys[1])));
 }
 
 class CheckReport {
@@ -73,10 +95,7 @@ class CheckReport {
   listeners(config: Config): void {
     const { server } = config;
     this.title('Listens on');
-    const protocols =
-      config.tls === null
-        ? 'HTTP/1.1, without TLS'
-        : `HTTP/1.1 over TLS ${config.tls.minVersion === '1.3' ? '1.3' : '1.2 and 1.3'}`;
+    const protocols = describeProtocols(config);
     for (const address of server.listen) this.line(1, `${formatListenAddress(address)}  (${protocols})`);
     for (const address of server.http) this.line(1, `${formatListenAddress(address)}  (redirects to HTTPS)`);
   }
@@ -94,6 +113,8 @@ class CheckReport {
     for (const route of config.routes) {
       this.line(1, describeMatch(route));
       this.line(2, `→ ${describeAction(route, config)}`);
+      const shadow = shadowOf(route, config.routes, config.server.routePrecedence);
+      if (shadow !== null) this.line(2, `(never reached: ${shadow.name} takes all requests for its host)`);
       this.routeKeys(route, result);
     }
     if (config.routes.length > 0) {
@@ -107,6 +128,10 @@ class CheckReport {
   }
 
   private routeKeys(route: RouteConfig, result: LoadResult): void {
+    const isAboutWebSockets = result.given.some(
+      ({ keys }) => routeNameOf(keys) === route.name && String(keys.at(-1)).startsWith('websocket_'),
+    );
+    if (isAboutWebSockets && route.action.type === 'Proxy') this.line(2, describeWebSockets(route));
     for (const given of result.given) {
       if (routeNameOf(given.keys) !== route.name || isToldInWords(given.keys) || given.isDefault) continue;
       this.key(2, given, formatKeyPath(given.keys.slice(given.keys.indexOf('security') + 1)));
@@ -116,7 +141,8 @@ class CheckReport {
   private key(depth: number, given: GivenKey, name: string): void {
     const { meaning, fallbackWords } = given.key;
     const words = fallbackWords.replaceAll('`', '');
-    this.line(depth, `${name} = ${showValue(given.value)} (default: ${words})`);
+    const fallback = words === 'required' ? '' : ` (default: ${words})`;
+    this.line(depth, `${name} = ${showValue(given.value)}${fallback}`);
     this.line(depth + 1, meaning.replaceAll('`', ''));
   }
 
@@ -128,6 +154,12 @@ class CheckReport {
       this.line(1, `${JSON.stringify(group.name)}: ${describeUpstream(group)}`);
       for (const server of group.servers) this.line(2, describeServer(server));
     }
+  }
+
+  observability(config: Config): void {
+    this.title('Tells of itself');
+    this.line(1, describeLog(config.logging));
+    this.line(1, describeMetrics(config.prometheus));
   }
 
   otherKeys(result: LoadResult): void {
@@ -142,9 +174,9 @@ class CheckReport {
   machine(config: Config, io: string): void {
     this.title('On this machine');
     this.line(1, `I/O: ${io}`);
-    const asked =
-      config.server.threads === 0 ? 'threads is 0 or absent, which will mean one per core' : 'threads = 1';
-    this.line(1, `Workers: one, in the server’s own process (${asked}; more are not built yet)`);
+    const { threads } = config.server;
+    const workers = threads === 0 ? `${availableParallelism()}, one for each core` : String(threads);
+    this.line(1, `Workers: ${workers}`);
     const missing = [...new Set(NOT_BUILT.map(({ feature }) => feature))];
     this.line(1, 'Confinement: none beyond what the process was started with (not built yet)');
     this.line(1, `Not built yet, and refused when asked for: ${missing.join('; ')}`);

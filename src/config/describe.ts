@@ -1,7 +1,23 @@
 /** What a configuration will do, in plain words: for `check` and the log at the start. */
 
 import { unreachable } from '../base/assert.ts';
-import type { Config, ProxyAction, RouteConfig, ServerEntry, UpstreamConfig } from './model.ts';
+import type {
+  Config,
+  HealthCheckConfig,
+  LoggingConfig,
+  PrometheusConfig,
+  ProxyAction,
+  RouteConfig,
+  ServerEntry,
+  UpstreamConfig,
+} from './model.ts';
+
+/** What `server.listen` speaks: `HTTP/2 and HTTP/1.1 over TLS 1.2 and 1.3`. */
+export function describeProtocols(config: Config): string {
+  const versions = config.server.http2Enabled ? 'HTTP/2 and HTTP/1.1' : 'HTTP/1.1';
+  if (config.tls === null) return `${versions}, without TLS`;
+  return `${versions} over TLS ${config.tls.minVersion === '1.3' ? '1.3' : '1.2 and 1.3'}`;
+}
 
 /** Which requests a route takes: `example.com/api and below`. */
 export function describeMatch(route: RouteConfig): string {
@@ -51,6 +67,16 @@ function describeProxy(route: RouteConfig, action: ProxyAction, config: Config):
   return parts.join('; ');
 }
 
+/** What becomes of the messages of a WebSocket, by a route's `websocket_*` keys. */
+export function describeWebSockets(route: RouteConfig): string {
+  const { websocketPollMode, websocketPollTimeoutMs, websocketPollMaxTimeoutMs, websocketIdleTimeoutSecs } =
+    route.security;
+  const silent =
+    websocketIdleTimeoutSecs === 0 ? '' : `; closed after ${websocketIdleTimeoutSecs} s of silence`;
+  if (websocketPollMode === 'fixed') return `WebSockets: every message is passed on at once${silent}`;
+  return `WebSockets: a message after a silence is passed on at once; small ones that follow may wait ${websocketPollTimeoutMs} ms for each other, after a long silence up to ${websocketPollMaxTimeoutMs} ms${silent}`;
+}
+
 /** `http://localhost:8080/app`, with what is particular about it. */
 export function describeServer(server: ServerEntry): string {
   const { target } = server;
@@ -75,13 +101,57 @@ const ALGORITHMS: Readonly<Record<UpstreamConfig['algorithm'], string>> = {
 
 /** How a group chooses, and how it looks after its servers. */
 export function describeUpstream(upstream: UpstreamConfig): string {
-  const check = upstream.healthCheck;
-  const health =
-    check === null
-      ? 'no health check'
-      : `asked for ${check.path} every ${check.intervalSecs} s, left out after ${check.unhealthyThreshold} failures`;
+  const health = upstream.healthCheck === null ? 'no health check' : describeCheck(upstream.healthCheck);
   const count = upstream.servers.length;
   return count === 1
     ? `one server; ${health}`
     : `${count} servers, ${ALGORITHMS[upstream.algorithm]}; ${health}`;
+}
+
+function describeCheck(check: HealthCheckConfig): string {
+  const out = counted(check.unhealthyThreshold, 'failure');
+  const back = counted(check.healthyThreshold, 'success', 'successes');
+  return `each is asked for ${check.path} every ${check.intervalSecs} s (well: ${check.healthyStatuses.join(', ')} within ${check.timeoutSecs} s), left out after ${out} in a row, back after ${back}`;
+}
+
+function counted(count: number, one: string, many = `${one}s`): string {
+  return count === 1 ? `one ${one}` : `${count} ${many}`;
+}
+
+const LOGGED: Readonly<Record<LoggingConfig['level'], string>> = {
+  trace: 'requests and everything else',
+  debug: 'requests, events, and what helps to find mistakes',
+  info: 'requests and events',
+  warn: 'warnings and errors, no requests',
+  error: 'errors alone',
+  off: 'nothing',
+};
+
+/** What is logged, how and where. */
+export function describeLog(logging: LoggingConfig): string {
+  if (logging.level === 'off') return 'Log: nothing';
+  const size = logging.maxLogSize === 0 ? 'never rotated' : `rotated at ${describeBytes(logging.maxLogSize)}`;
+  const to = logging.filePath === null ? 'to standard error' : `to ${logging.filePath}, ${size}`;
+  return `Log: ${LOGGED[logging.level]}, as ${logging.format === 'json' ? 'JSON' : 'text'}, ${to}`;
+}
+
+/** Who may see the metrics, and where. */
+export function describeMetrics(prometheus: PrometheusConfig): string {
+  if (!prometheus.enabled) return 'Metrics: none';
+  const who =
+    prometheus.allowedIps.length === 0
+      ? 'everybody (allowed_ips is empty)'
+      : prometheus.allowedIps.join(', ');
+  return `Metrics: at ${prometheus.path} on every host, for ${who}`;
+}
+
+function describeBytes(bytes: number): string {
+  for (const [unit, size] of [
+    ['GiB', 2 ** 30],
+    ['MiB', 2 ** 20],
+    ['KiB', 2 ** 10],
+  ] as const) {
+    if (bytes >= size && bytes % size === 0) return `${bytes / size} ${unit}`;
+  }
+  return `${bytes} bytes`;
 }

@@ -32,18 +32,32 @@ export function warnShadowed(
   precedence: 'host' | 'path',
   report: Report,
 ): void {
-  const winners = new Map<string, RouteConfig>();
-  for (const { route } of routes) if (ownsHost(route, precedence)) winners.set(route.host, route);
+  const configs = routes.map(({ route }) => route);
   for (const { route, at } of routes) {
-    const winner = winners.get(route.host);
-    // What owns the host is asked before all routes of the other kind, and answers everything.
-    if (winner === undefined || (winner.path === null) === (route.path === null)) continue;
+    const winner = shadowOf(route, configs, precedence);
+    if (winner === null) continue;
     const mend =
       precedence === 'host'
         ? 'remove the host route, or set server.route_precedence = "path"'
         : 'remove one of them, or set server.route_precedence = "host"';
     report.warn(at, `Route '${route.name}' is never reached: '${winner.name}' serves all its requests`, mend);
   }
+}
+
+/** The route that keeps all requests from this one; null where it is reached. */
+export function shadowOf(
+  route: RouteConfig,
+  routes: readonly RouteConfig[],
+  precedence: 'host' | 'path',
+): RouteConfig | null {
+  // What owns the host is asked before all routes of the other kind, and answers everything.
+  const winner = routes.find(
+    (each) =>
+      each.host === route.host &&
+      (each.path === null) !== (route.path === null) &&
+      ownsHost(each, precedence),
+  );
+  return winner ?? null;
 }
 
 /** Whether it serves every path of its host before the routes of the other kind are asked. */

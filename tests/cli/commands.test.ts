@@ -76,8 +76,8 @@ servers = [{ url = "http://127.0.0.1:9000" }]
   assert.equal(
     stated,
     `Listens on
-  127.0.0.1:23100  (HTTP/1.1, without TLS)
-  unix:${folder}/edge.sock  (HTTP/1.1, without TLS)
+  127.0.0.1:23100  (HTTP/2 and HTTP/1.1, without TLS)
+  unix:${folder}/edge.sock  (HTTP/2 and HTTP/1.1, without TLS)
 
 Routes, in the order in which they are tried (host routes first)
   example.com /pool and below
@@ -100,16 +100,18 @@ Groups of backends
   "pool": one server; no health check
     http://127.0.0.1:9000
 
+Tells of itself
+  Log: requests and events, as text, to standard error
+  Metrics: none
+
 Other keys that differ from their defaults
-  server.threads = 1 (default: 0)
-    Workers, one process each. 0: one per core.
   server.write_timeout_secs = 10 (default: 30)
     How long a client may take nothing of what is sent to it.
 
 `,
   );
   assert.match(machine, /^ {2}I\/O: (io_uring|epoll)/);
-  assert.match(machine, /Workers: one, in the server’s own process \(threads = 1; more are not built yet\)/);
+  assert.match(machine, /^ {2}Workers: 1$/m);
   assert.match(machine, /Confinement: none beyond what the process was started with \(not built yet\)/);
   assert.ok(out.endsWith(`\n${path} is valid.\n`), out);
 });
@@ -141,7 +143,7 @@ redirect_url = "https://example.com"
   );
   const { code, out } = await run(['check', '-c', path]);
   assert.equal(code, 0);
-  assert.match(out, /^ {2}127\.0\.0\.1:23100 {2}\(HTTP\/1\.1 over TLS 1\.2 and 1\.3\)$/m);
+  assert.match(out, /^ {2}127\.0\.0\.1:23100 {2}\(HTTP\/2 and HTTP\/1\.1 over TLS 1\.2 and 1\.3\)$/m);
   assert.match(out, /^ {2}127\.0\.0\.1:23102 {2}\(redirects to HTTPS\)$/m);
   assert.match(
     out,
@@ -170,6 +172,61 @@ for (const command of ['check', 'serve']) {
     assert.match(err, /^Error: Invalid value "P-999": OpenSSL knows no group "P-999"$/m);
   });
 }
+
+test('check tells of WebSockets, of what is logged, of metrics and of routes that are never reached, in words', async () => {
+  const path = write(
+    'words.toml',
+    `[server]
+listen = "127.0.0.1:23100"
+http2_enabled = false
+[logging]
+level = "warn"
+format = "json"
+file_path = "${folder}/edge.log"
+max_log_size = 1048576
+[prometheus]
+enabled = true
+allowed_ips = ["127.0.0.1"]
+[upstreams.pool]
+servers = ["http://127.0.0.1:9000", "http://127.0.0.1:9001"]
+[upstreams.pool.health_check]
+path = "/health"
+healthy_threshold = 1
+[path_routes."example.com"."/chat"]
+type = "Proxy"
+upstream = "pool"
+[path_routes."example.com"."/chat".security]
+websocket_poll_mode = "adaptive"
+websocket_poll_max_timeout_ms = 50
+websocket_idle_timeout_secs = 600
+[path_routes."example.com"."/game"]
+type = "Proxy"
+upstream = "pool"
+[path_routes."example.com"."/game".security]
+websocket_poll_mode = "fixed"
+[host_routes."example.org"]
+type = "Redirect"
+redirect_url = "https://example.com"
+[path_routes."example.org"."/x"]
+type = "Redirect"
+redirect_url = "https://example.com/x"
+`,
+  );
+  const { code, out } = await run(['check', '-c', path]);
+  assert.equal(code, 0);
+  const words = out.replaceAll(/\s+/g, ' ');
+  for (const told of [
+    '127.0.0.1:23100 (HTTP/1.1, without TLS)',
+    'WebSockets: a message after a silence is passed on at once; small ones that follow may wait 1 ms for each other, after a long silence up to 50 ms; closed after 600 s of silence',
+    'WebSockets: every message is passed on at once',
+    'example.org /x and below → redirect (301) to https://example.com/x (never reached: example.org takes all requests for its host)',
+    '2 servers, in turn; each is asked for /health every 10 s (well: 200, 201, 202, 204, 301, 302, 304 within 5 s), left out after 3 failures in a row, back after one success',
+    `Log: warnings and errors, no requests, as JSON, to ${folder}/edge.log, rotated at 1 MiB`,
+    'Metrics: at /__metrics on every host, for 127.0.0.1',
+  ])
+    assert.ok(words.includes(told), `${told}\nin\n${words}`);
+  assert.doesNotMatch(out, /websocket_poll|level = /);
+});
 
 test('check tells warnings at the end, and still ends with 0', async () => {
   const path = write(
