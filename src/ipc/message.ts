@@ -14,11 +14,12 @@
  *   configure   u32 generation, u32 part, u32 parts, bytes
  *   descriptors u16 purpose, u16 peer (a role), u32 index; the descriptors themselves beside it
  *   drain       u32 milliseconds
- *   reopen      (empty)
+ *   log-file    u32, u32 bytes that the file has, u8 whether it may be rotated (0 or 1); its descriptor beside it
+ *   rotate      (empty)
  *   ping        u32 sequence number
  *   ready       u32 generation
  *   refused     u32 generation, text
- *   pong        u32 sequence number, u32 open connections, u32 resident MiB
+ *   pong        u32 sequence number, u32 open connections
  *   drained     (empty)
  *   log         u32 entries dropped before these, bytes
  *   resolve     u32 question, name (1 to 255 bytes of ASCII)
@@ -44,8 +45,11 @@ export const ADDRESSES_MAX = 32;
 export const PARTS_MAX = 256;
 const ADDRESS_BYTES = 17;
 
-/** What passed descriptors are for. */
-export const PURPOSES = ['listener', 'channel', 'key', 'statistics', 'log-file'] as const;
+/**
+ * What passed descriptors are for. `output` is the journal's: index 0 the end for reading of a pipe that takes what
+ * other rooms write to their standard output and error, index 1 the standard error of the whole program.
+ */
+export const PURPOSES = ['listener', 'channel', 'key', 'statistics', 'output'] as const;
 export type Purpose = (typeof PURPOSES)[number];
 
 const ROLES: readonly Role[] = ['master', 'edge', 'keys', 'journal', 'outbound'];
@@ -70,16 +74,14 @@ export type Message =
   /** `peer` is who is at the other end of a channel; for other purposes the receiver itself. */
   | { readonly kind: 'descriptors'; readonly purpose: Purpose; readonly peer: Role; readonly index: number }
   | { readonly kind: 'drain'; readonly timeoutMs: number }
-  | { readonly kind: 'reopen' }
+  /** Where the log is written from now on. `bytes`: what is in it. `rotates`: it is a file that may be rotated. */
+  | { readonly kind: 'log-file'; readonly bytes: number; readonly rotates: boolean }
+  /** The file is as large as it may be: another one is wanted in its place. */
+  | { readonly kind: 'rotate' }
   | { readonly kind: 'ping'; readonly sequence: number }
   | { readonly kind: 'ready'; readonly generation: number }
   | { readonly kind: 'refused'; readonly generation: number; readonly reason: string }
-  | {
-      readonly kind: 'pong';
-      readonly sequence: number;
-      readonly openConnections: number;
-      readonly residentMiB: number;
-    }
+  | { readonly kind: 'pong'; readonly sequence: number; readonly openConnections: number }
   | { readonly kind: 'drained' }
   | { readonly kind: 'log'; readonly dropped: number; readonly bytes: Uint8Array }
   | { readonly kind: 'resolve'; readonly question: number; readonly name: string }
@@ -104,7 +106,8 @@ export const KINDS = [
   'configure',
   'descriptors',
   'drain',
-  'reopen',
+  'log-file',
+  'rotate',
   'ping',
   'ready',
   'refused',
@@ -236,7 +239,12 @@ function writeBody(body: Body, message: Message): void {
     case 'drain':
       body.putU32(message.timeoutMs);
       break;
-    case 'reopen':
+    case 'log-file':
+      body.putU32(Math.floor(message.bytes / 0x1_0000_0000));
+      body.putU32(message.bytes % 0x1_0000_0000);
+      body.putU8(message.rotates ? 1 : 0);
+      break;
+    case 'rotate':
     case 'drained':
       break;
     case 'ping':
@@ -252,7 +260,6 @@ function writeBody(body: Body, message: Message): void {
     case 'pong':
       body.putU32(message.sequence);
       body.putU32(message.openConnections);
-      body.putU32(message.residentMiB);
       break;
     case 'log':
       body.putU32(message.dropped);
@@ -298,7 +305,9 @@ function readBody(body: Body, kind: MessageKind): Message | null {
     }
     case 'drain':
       return { kind, timeoutMs: body.u32() };
-    case 'reopen':
+    case 'log-file':
+      return readLogFile(body);
+    case 'rotate':
     case 'drained':
       return { kind };
     case 'ping':
@@ -308,7 +317,7 @@ function readBody(body: Body, kind: MessageKind): Message | null {
     case 'refused':
       return { kind, generation: body.u32(), reason: textOf(body.rest(TEXT_BYTES_MAX)) };
     case 'pong':
-      return { kind, sequence: body.u32(), openConnections: body.u32(), residentMiB: body.u32() };
+      return { kind, sequence: body.u32(), openConnections: body.u32() };
     case 'log':
       return { kind, dropped: body.u32(), bytes: body.rest(LOG_BYTES_MAX) };
     case 'resolve':
@@ -322,6 +331,13 @@ function readBody(body: Body, kind: MessageKind): Message | null {
       return states.every((state) => state <= 1) ? { kind, generation, first, states } : null;
     }
   }
+}
+
+function readLogFile(body: Body): Message | null {
+  const bytes = body.u32() * 0x1_0000_0000 + body.u32();
+  const rotates = body.u8();
+  if (!Number.isSafeInteger(bytes) || rotates > 1) return null;
+  return { kind: 'log-file', bytes, rotates: rotates === 1 };
 }
 
 function readConfigure(body: Body): Message | null {

@@ -20,8 +20,8 @@ export interface RoomHandler {
   onDescriptors(purpose: Purpose, peer: Role, index: number, take: () => number): void;
   /** To finish what is in flight within `timeoutMs`; `drained` is due for it. */
   onDrain(timeoutMs: number): void;
-  /** The journal's: its file was moved away. */
-  onReopen?(): void;
+  /** What is sent to one role alone, as the journal's files are; `take` as above. */
+  onOther?(message: Message, take: () => number): void;
   openConnections(): number;
 }
 
@@ -55,6 +55,8 @@ export class RoomControl {
     return this.channel.send(message, descriptors);
   }
 
+  private readonly take = (): number => this.channel.channel.takeDescriptor();
+
   private onMessage(message: Message): void {
     const { handler } = this;
     switch (message.kind) {
@@ -66,25 +68,20 @@ export class RoomControl {
         break;
       }
       case 'descriptors':
-        handler.onDescriptors(message.purpose, message.peer, message.index, () =>
-          this.channel.channel.takeDescriptor(),
-        );
+        handler.onDescriptors(message.purpose, message.peer, message.index, this.take);
         break;
       case 'ping':
         this.channel.send({
           kind: 'pong',
           sequence: message.sequence,
           openConnections: handler.openConnections(),
-          residentMiB: 0,
         });
         break;
       case 'drain':
         handler.onDrain(message.timeoutMs);
         break;
-      case 'reopen':
-        handler.onReopen?.();
-        break;
       default:
+        handler.onOther?.(message, this.take);
     }
   }
 }

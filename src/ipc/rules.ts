@@ -39,7 +39,15 @@ export const RULES: readonly Rule[] = [
     descriptorsMax: 8,
   },
   { kind: 'drain', from: MASTER, to: ROOMS, during: ['starting', 'running'], becomes: 'draining', ...NONE },
-  { kind: 'reopen', from: MASTER, to: ['journal'], during: ['running'], ...NONE },
+  {
+    kind: 'log-file',
+    from: MASTER,
+    to: ['journal'],
+    during: ALWAYS,
+    descriptorsMin: 1,
+    descriptorsMax: 1,
+  },
+  { kind: 'rotate', from: ['journal'], to: MASTER, during: ['running', 'draining'], ...NONE },
   { kind: 'ping', from: MASTER, to: ROOMS, during: ALWAYS, ...NONE },
   { kind: 'pong', from: ROOMS, to: MASTER, during: ALWAYS, ...NONE },
   // In `running` it is the answer to a new configuration.

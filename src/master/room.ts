@@ -56,9 +56,8 @@ export class Room implements ChannelHandler {
   readonly role: Role;
   readonly name: string;
   state: RoomState;
-  /** Answers of the last pong. */
+  /** Answer of the last pong. */
   openConnections: number;
-  residentMiB: number;
   readonly startedMs: number;
   readyMs: number;
   private readonly owner: RoomOwner;
@@ -77,7 +76,6 @@ export class Room implements ChannelHandler {
     this.owner = owner;
     this.state = 'starting';
     this.openConnections = 0;
-    this.residentMiB = 0;
     this.startedMs = performance.now();
     this.readyMs = -1;
     this.sequence = 0;
@@ -119,6 +117,11 @@ export class Room implements ChannelHandler {
     return this.channel.send(message, descriptors);
   }
 
+  /** The same for descriptors that the room is to have alone: they are closed here once they have left, or can't. */
+  handOver(message: Message, descriptors: readonly number[]): boolean {
+    return this.channel.handOver(message, descriptors);
+  }
+
   /** For what may be lost: false where the room can't take it now. */
   trySend(message: Message): boolean {
     return this.channel.trySend(message);
@@ -148,7 +151,6 @@ export class Room implements ChannelHandler {
         break;
       case 'pong':
         this.openConnections = message.openConnections;
-        this.residentMiB = message.residentMiB;
         break;
       case 'drained':
         this.drainUntilMs = this.heardMs + LEAVE_MS_MAX;

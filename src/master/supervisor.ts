@@ -5,6 +5,7 @@
  * No orphan is left whatever is killed: a room dies with the master (PR_SET_PDEATHSIG) and ends when its channel does.
  */
 
+import { readFileSync } from 'node:fs';
 import type { Message } from '../ipc/message.ts';
 import type { Role } from '../ipc/roles.ts';
 import { START_ORDER } from './compartments.ts';
@@ -15,6 +16,7 @@ const BACKOFF_MS_FIRST = 100;
 const BACKOFF_MS_MAX = 10_000;
 /** A room that was ready for so long had a reason of its own to die: the count starts anew. */
 const STEADY_MS = 30_000;
+const PAGE_BYTES = 4096;
 
 export interface RoomSource {
   readonly role: Exclude<Role, 'master'>;
@@ -52,6 +54,7 @@ export interface RoomStatus {
   /** From the start of the process until it was ready; -1: it isn't. */
   readonly startMs: number;
   readonly openConnections: number;
+  /** Memory that it has, what it shares with others included; 0 where that can't be read. */
   readonly residentMiB: number;
 }
 
@@ -116,7 +119,7 @@ export class Supervisor implements RoomOwner {
       restarts,
       startMs: room === null || room.readyMs < 0 ? -1 : room.readyMs - room.startedMs,
       openConnections: room?.openConnections ?? 0,
-      residentMiB: room?.residentMiB ?? 0,
+      residentMiB: room === null ? 0 : residentMiB(room.pid),
     }));
   }
 
@@ -203,5 +206,16 @@ export class Supervisor implements RoomOwner {
     const { waiters } = this;
     this.waiters = [];
     for (const resolve of waiters) resolve();
+  }
+}
+
+/** Rooms can't see /proc, so the master reads there. */
+function residentMiB(pid: number): number {
+  try {
+    // The second field: pages. https://man7.org/linux/man-pages/man5/proc_pid_statm.5.html
+    const pages = Number(readFileSync(`/proc/${pid}/statm`, 'latin1').split(' ')[1]);
+    return Math.round((pages * PAGE_BYTES) / 1_048_576);
+  } catch {
+    return 0;
   }
 }

@@ -25,6 +25,7 @@ import { SimNetwork } from '../../src/io/sim-network.ts';
 import { Log } from '../../src/log/log.ts';
 import { HealthProber, healthTargets } from '../../src/outbound/health-prober.ts';
 import type { SocketAddress } from '../../src/sys/sockaddr.ts';
+import { FileSink } from '../fixtures/log-sink.ts';
 
 export const EDGE: SocketAddress = { family: 'ipv4', address: '10.0.0.1', port: 80 };
 /** Where backends live: at this address, on any port. */
@@ -232,7 +233,7 @@ export class EdgeWorld {
     this.outside = actor('clients', CLIENT, 'fd00::3');
     this.inside = actor('origins', ORIGIN, 'fd00::2');
     const config = configOf(options);
-    this.worker = new EdgeWorker(this.edge, new Log(config.logging));
+    this.worker = new EdgeWorker(this.edge, new Log(config.logging, new FileSink(config.logging.filePath)));
     if (options.metrics !== undefined) this.worker.sharedMetrics = options.metrics;
     this.health = [];
     this.prober = new HealthProber(this.edge, this.worker.verdicts, {

@@ -5,8 +5,8 @@ import { closeSync, openSync, readdirSync, readlinkSync, readSync } from 'node:f
 import { describe, it } from 'node:test';
 import fc from 'fast-check';
 import { Channel } from '../../src/ipc/channel.ts';
-import { LogSender } from '../../src/ipc/log-sender.ts';
-import { encodeMessage, LOG_BYTES_MAX, MESSAGE_BYTES_MAX, type Message } from '../../src/ipc/message.ts';
+import { JournalSink } from '../../src/ipc/journal-sink.ts';
+import { encodeMessage, MESSAGE_BYTES_MAX, type Message } from '../../src/ipc/message.ts';
 import { PolledChannel } from '../../src/ipc/polled-channel.ts';
 import type { Role } from '../../src/ipc/roles.ts';
 import { createMessagePair, MessageTransfer } from '../../src/sys/descriptors.ts';
@@ -238,43 +238,49 @@ describe('a polled channel', () => {
   });
 });
 
-describe('a log sender', () => {
-  it('gathers entries, loses none while the journal keeps up, and counts those that it loses', () => {
-    const got: { dropped: number; text: string }[] = [];
-    let takes = true;
-    const sender = new LogSender((message) => {
-      if (message.kind === 'log' && takes)
-        got.push({ dropped: message.dropped, text: Buffer.from(message.bytes).toString() });
-      return takes;
-    });
-    const add = (text: string): void => sender.add(Buffer.from(text));
-    add('a\n');
-    add('b\n');
-    sender.flush();
-    assert.deepEqual(got, [{ dropped: 0, text: 'a\nb\n' }]);
-    takes = false;
-    for (let batch = 0; batch < 20; batch++) {
-      add(`${batch}\n`);
-      sender.flush();
+describe('a journal sink', () => {
+  it('takes nothing while there is no journal, and goes on with the next one when it has died', () => {
+    const sink = new JournalSink('edge');
+    const lines = Buffer.from('a\nb\n');
+    assert.ok(!sink.take(lines, 2, 0));
+    for (const dropped of [0, 3]) {
+      const [mine, its] = pair();
+      const journal = new Channel(its, 'journal', 'edge');
+      sink.connect(mine);
+      assert.ok(sink.isConnected && sink.take(lines, 2, dropped));
+      const message = journal.receive();
+      assert.ok(message?.kind === 'log');
+      assert.deepEqual([message.dropped, Buffer.from(message.bytes)], [dropped, lines]);
+      journal.close();
+      assert.ok(!sink.take(lines, 2, 0));
+      assert.ok(!sink.isConnected);
     }
-    assert.equal(sender.dropped, 4);
-    takes = true;
-    add('last\n');
-    sender.flush();
-    assert.equal(
-      got.map(({ text }) => text).join(''),
-      `a\nb\n${[...Array(16).keys()].map((each) => `${each}\n`).join('')}last\n`,
-    );
-    assert.deepEqual(
-      got.map(({ dropped }) => dropped).filter((dropped) => dropped > 0),
-      [4],
-    );
   });
 
-  it('drops an entry that fits no message', () => {
-    const sender = new LogSender(() => true);
-    sender.add(new Uint8Array(LOG_BYTES_MAX + 1));
-    assert.equal(sender.dropped, 1);
+  it('takes nothing while the journal is behind, without waiting for it', () => {
+    const [mine, its] = pair(4096);
+    const sink = new JournalSink('keys');
+    sink.connect(mine);
+    const lines = Buffer.alloc(1000, '\n');
+    while (sink.take(lines, 1000, 0));
+    assert.ok(sink.isConnected);
+    const journal = new Channel(its, 'journal', 'keys');
+    journal.receive();
+    assert.ok(sink.take(lines, 1000, 0));
+    journal.close();
+    assert.ok(!sink.take(lines, 1000, 0));
+  });
+
+  it('takes a piece of the size that it says, which is one message', () => {
+    const [mine, its] = pair();
+    const sink = new JournalSink('edge');
+    sink.connect(mine);
+    assert.ok(sink.take(Buffer.alloc(sink.bytesMax, '\n'), 1, 0));
+    const journal = new Channel(its, 'journal', 'edge');
+    const message = journal.receive();
+    assert.ok(message?.kind === 'log' && message.bytes.length === sink.bytesMax);
+    journal.close();
+    assert.ok(!sink.take(Buffer.alloc(1, '\n'), 1, 0));
   });
 });
 

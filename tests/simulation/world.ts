@@ -15,6 +15,7 @@ import { SimNetwork } from '../../src/io/sim-network.ts';
 import { Log } from '../../src/log/log.ts';
 import type { MappedMemory } from '../../src/sys/memory.ts';
 import type { SocketAddress } from '../../src/sys/sockaddr.ts';
+import { FileSink } from '../fixtures/log-sink.ts';
 import { type Circumstances, Client } from './client.ts';
 import { FILES_ROOT, Library } from './files.ts';
 import { Origin } from './origin.ts';
@@ -181,7 +182,7 @@ class World {
       random.chance(0.2) ? 1 + random.below(4) : 0,
       ALGORITHMS[random.below(ALGORITHMS.length)],
     );
-    const worker = new EdgeWorker(this.edge, new Log(config.logging));
+    const worker = new EdgeWorker(this.edge, new Log(config.logging, new FileSink(config.logging.filePath)));
     worker.configure(config, resolved, this.secure);
     const bound = worker.listen(EDGE);
     if (typeof bound === 'number') throw new Error(`the edge can't listen: ${bound}`);

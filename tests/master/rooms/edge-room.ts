@@ -7,8 +7,8 @@
  */
 
 import { randomBytes } from 'node:crypto';
-import { loadAndInspect } from '../../../src/cli/load.ts';
 import { loadBackendTls } from '../../../src/backend/backend-tls.ts';
+import { loadAndInspect } from '../../../src/cli/load.ts';
 import { resolveServers } from '../../../src/edge/resolve-servers.ts';
 import { ServerTls } from '../../../src/edge/server-tls.ts';
 import { withKernelTls } from '../../../src/edge/tls-acceptor.ts';
@@ -20,6 +20,8 @@ import type { SocketSlot } from '../../../src/io/socket-slot.ts';
 import { REACTOR_OPERATIONS } from '../../../src/io/uring-restrictions.ts';
 import { Log } from '../../../src/log/log.ts';
 import { seal, warmUp } from '../../../src/sys/process-seal.ts';
+import { readTlsFiles } from '../../../src/tls/certificate-files.ts';
+import { FileSink } from '../../fixtures/log-sink.ts';
 import { stressEngine } from './stress-engine.ts';
 
 const LISTENER = 4;
@@ -32,8 +34,11 @@ const { reactor } = openReactor({
 });
 const kernelReactor = reactor as unknown as KernelReactor<SocketSlot>;
 kernelReactor.listen = (_address, _options, handler) => kernelReactor.listenOn(LISTENER, handler);
-const worker = new EdgeWorker(reactor, new Log(config.logging));
-const sessions = config.tls === null ? null : withKernelTls(new ServerTls().load(config.tls, false), null);
+const worker = new EdgeWorker(reactor, new Log(config.logging, new FileSink(config.logging.filePath)));
+const sessions =
+  config.tls === null
+    ? null
+    : withKernelTls(new ServerTls().load(config.tls, readTlsFiles(config.tls), false), null);
 const backendTls = loadBackendTls(config);
 worker.configure(config, await resolveServers(config), sessions, backendTls);
 worker.listen(config.server.listen[0]);

@@ -30,7 +30,7 @@ function onMessage(message: Message): boolean {
       control.send({ kind: 'ready', generation: message.generation });
       return true;
     case 'ping':
-      control.send({ kind: 'pong', sequence: message.sequence, openConnections: 0, residentMiB: 0 });
+      control.send({ kind: 'pong', sequence: message.sequence, openConnections: 0 });
       return true;
     case 'drain':
       control.send({ kind: 'drained' });

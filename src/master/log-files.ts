@@ -1,0 +1,131 @@
+/**
+ * The log's file: the master opens it, since the journal's room may open nothing, and passes it on. It writes nothing
+ * there itself. `.1` is the youngest of the older files that are kept beside it.
+ */
+
+import { closeSync, constants, fstatSync, openSync, renameSync } from 'node:fs';
+import type { Message } from '../ipc/message.ts';
+import { duplicateDescriptor } from '../sys/descriptors.ts';
+import { errnoName } from '../sys/errno.ts';
+
+/** Older files that are kept. Our own choice. */
+export const ROTATED_FILES = 5;
+
+/** Readable by the group (log collectors), by nobody else. */
+const FILE_MODE = 0o640;
+/** Whoever opens a pipe without a reader, or a terminal, must neither wait nor get one of its own. */
+const OPEN_FLAGS =
+  constants.O_WRONLY | constants.O_APPEND | constants.O_CREAT | constants.O_NONBLOCK | constants.O_NOCTTY;
+const STDERR = 2;
+
+/** What `[logging]` says of it. */
+export interface LogPlace {
+  readonly level: string;
+  /** Null: standard error. */
+  readonly filePath: string | null;
+}
+
+/** The journal's room, or the channel to it while it starts. */
+export interface JournalEnd {
+  send(message: Message, descriptors?: readonly number[]): boolean;
+  handOver(message: Message, descriptors: readonly number[]): boolean;
+}
+
+/**
+ * What a journal is given before all else: `pipe`, the end for reading of what other rooms write to their standard
+ * output and error, and the standard error of the whole program. Both stay the master's, too, and must stay open.
+ */
+export function giveOutput(journal: JournalEnd, pipe: number): void {
+  const head = { kind: 'descriptors', purpose: 'output', peer: 'journal' } as const;
+  journal.send({ ...head, index: 0 }, [pipe]);
+  journal.send({ ...head, index: 1 }, [STDERR]);
+}
+
+export class LogFiles {
+  /** Null: standard error. */
+  private path: string | null;
+  private descriptor: number;
+
+  /** Of what `place` says; `open` is due. */
+  constructor(place: LogPlace) {
+    this.path = pathOf(place);
+    this.descriptor = STDERR;
+  }
+
+  /** Returns empty text, or why the file can't be opened. */
+  open(): string {
+    return this.replace(this.path);
+  }
+
+  /** Gives a journal the log; it stays open here. Returns empty text, or why that can't be done. */
+  giveTo(journal: JournalEnd): string {
+    const copy = duplicateDescriptor(this.descriptor);
+    if (copy < 0) return `the log can't be passed on (${errnoName(copy)})`;
+    const stat = fstatSync(this.descriptor);
+    const isFile = stat.isFile();
+    const rotates = this.path !== null && isFile;
+    journal.handOver({ kind: 'log-file', bytes: isFile ? stat.size : 0, rotates }, [copy]);
+    return '';
+  }
+
+  /** Does from now on what another `[logging]` says. Returns empty text, or why it stays as it was. */
+  follow(place: LogPlace): string {
+    const path = pathOf(place);
+    return path === this.path ? '' : this.replace(path);
+  }
+
+  /** Opens the path anew, for whoever moved the file away. Returns empty text, or why it stays as it was. */
+  reopen(): string {
+    return this.replace(this.path);
+  }
+
+  /**
+   * The current file becomes `.1`, that `.2`, and so on; the oldest is overwritten, and there is a new one. Returns empty
+   * text, or why not.
+   */
+  rotate(): string {
+    const { path } = this;
+    if (path === null || !fstatSync(this.descriptor).isFile()) return '';
+    try {
+      for (let number = ROTATED_FILES - 1; number >= 1; number--)
+        moveIfThere(`${path}.${number}`, `${path}.${number + 1}`);
+      moveIfThere(path, `${path}.1`);
+    } catch (error) {
+      return `the log file ${path} can't be rotated: ${reasonOf(error)}`;
+    }
+    return this.replace(path);
+  }
+
+  close(): void {
+    if (this.descriptor !== STDERR) closeSync(this.descriptor);
+    this.descriptor = STDERR;
+  }
+
+  private replace(path: string | null): string {
+    try {
+      const descriptor = path === null ? STDERR : openSync(path, OPEN_FLAGS, FILE_MODE);
+      this.close();
+      this.descriptor = descriptor;
+      this.path = path;
+      return '';
+    } catch (error) {
+      return `the log file ${path} can't be opened: ${reasonOf(error)}`;
+    }
+  }
+}
+
+function pathOf({ level, filePath }: LogPlace): string | null {
+  return level === 'off' ? null : filePath;
+}
+
+function moveIfThere(from: string, to: string): void {
+  try {
+    renameSync(from, to);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error;
+  }
+}
+
+function reasonOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}
