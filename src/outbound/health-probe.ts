@@ -6,19 +6,14 @@
 
 import { type BackendHandshake, beginHandshake } from '../backend/backend-handshake.ts';
 import { Timer, type TimerHandler } from '../base/timer-wheel.ts';
-import { FIELDS_MAX } from '../http/fields.ts';
-import { M_GET, ResponseHead } from '../http/message.ts';
-import { ResponseParser } from '../http1/response-parser.ts';
 import { type BufferId, MEDIUM, MEDIUM_BYTES, NO_BUFFER } from '../io/buffer-pool.ts';
 import type { Handle, Reactor, SocketHandler } from '../io/reactor.ts';
-import { PartialHead } from '../socket/partial-head.ts';
 import type { SocketPort } from '../socket/port.ts';
 import type { SocketAddress } from '../sys/sockaddr.ts';
 import type { ClientContext } from '../tls/client-context.ts';
+import { Http2Question } from './http2-question.ts';
+import { Http1Question, Q_CONTINUES, Q_IMPOSSIBLE, Q_MALFORMED, type Question } from './question.ts';
 
-const LIMITS = { requestLineBytesMax: 8192, headBytesMax: 16_384, fieldsMax: FIELDS_MAX };
-/** Interim responses before the one that counts. */
-const INTERIM_MAX = 32;
 /** Content of an answer that is read and thrown away; a server that sends more is cut off. */
 const CONTENT_BYTES_MAX = 1_048_576;
 
@@ -34,18 +29,20 @@ export interface ProbeRequest {
   readonly addresses: readonly SocketAddress[];
   readonly tls: ClientContext | null;
   readonly timeoutMs: number;
-  /** The request, in ASCII. */
-  readonly text: string;
+  /** HTTP/2 with prior knowledge; not over TLS. */
+  readonly speaksHttp2: boolean;
+  /** Of the request, in ASCII. */
+  readonly authority: string;
+  readonly path: string;
 }
 
 export class HealthProbe implements SocketHandler, TimerHandler {
   private readonly reactor: Reactor;
   private readonly request: ProbeRequest;
   private owner: ProbeOwner | null;
-  private readonly parser: ResponseParser;
-  private readonly head: ResponseHead;
   private readonly timer: Timer;
-  private partial: PartialHead | null;
+  /** Null before it is connected, and when its answer is there. */
+  private question: Question | null;
   private tls: BackendHandshake | null;
   private port: SocketPort;
   private handle: Handle;
@@ -53,24 +50,20 @@ export class HealthProbe implements SocketHandler, TimerHandler {
   private attempts: number;
   /** The address that is tried if the present one can't be connected to. */
   private nextIndex: number;
-  private interims: number;
   private contentBytes: number;
 
   constructor(reactor: Reactor, request: ProbeRequest, owner: ProbeOwner) {
     this.reactor = reactor;
     this.request = request;
     this.owner = owner;
-    this.parser = new ResponseParser(LIMITS);
-    this.head = new ResponseHead(reactor.pool.bytes);
     this.timer = new Timer(this, 0);
-    this.partial = null;
+    this.question = null;
     this.tls = null;
     this.port = reactor;
     this.handle = 0;
     this.closed = false;
     this.attempts = 0;
     this.nextIndex = 0;
-    this.interims = 0;
     this.contentBytes = 0;
   }
 
@@ -88,6 +81,11 @@ export class HealthProbe implements SocketHandler, TimerHandler {
 
   private connect(index: number): void {
     const { addresses, tls } = this.request;
+    // Its name hasn't been found yet: that says nothing of the server.
+    if (addresses.length === 0) {
+      this.impossible();
+      return;
+    }
     this.attempts++;
     this.tls = tls === null ? null : beginHandshake(this.reactor, tls);
     if (tls !== null && this.tls === null) {
@@ -114,62 +112,48 @@ export class HealthProbe implements SocketHandler, TimerHandler {
       else this.fail(reason === '' ? 'connect-failed' : `TLS failed: ${reason}`);
       return;
     }
+    this.question = this.ask();
+    if (this.send(this.question)) this.port.receiveStart(handle);
+  }
+
+  private ask(): Question {
+    const { authority, path, speaksHttp2 } = this.request;
+    const { pool, nowMs } = this.reactor;
+    if (speaksHttp2) return new Http2Question(pool, authority, path, nowMs);
+    const text = `GET ${path} HTTP/1.1\r\nHost: ${authority}\r\nUser-Agent: sallyport-health\r\nAccept: */*\r\nConnection: close\r\n\r\n`;
+    return new Http1Question(pool, text);
+  }
+
+  /** What the question wants to be sent. False: it is over. */
+  private send(question: Question): boolean {
+    const bytes = question.take();
+    if (bytes.length === 0) return true;
     const { pool } = this.reactor;
-    const { text } = this.request;
-    const buffer = text.length > MEDIUM_BYTES ? NO_BUFFER : pool.acquire(MEDIUM);
+    const buffer = bytes.length > MEDIUM_BYTES ? NO_BUFFER : pool.acquire(MEDIUM);
     if (buffer === NO_BUFFER) {
       this.impossible();
-      return;
+      return false;
     }
     const offset = pool.offsetOf(buffer);
-    pool.text.latin1Write(text, offset, text.length);
-    this.port.send(handle, buffer, offset, text.length, 0);
-    this.port.receiveStart(handle);
+    pool.bytes.set(bytes, offset);
+    this.port.send(this.handle, buffer, offset, bytes.length, 0);
+    return true;
   }
 
   onReceive(_handle: Handle, buffer: BufferId, offset: number, length: number): void {
-    if (this.closed || this.owner === null) {
-      this.reactor.pool.release(buffer);
+    const { pool, nowMs } = this.reactor;
+    const { question } = this;
+    if (this.closed || question === null) {
+      pool.release(buffer);
       this.contentBytes += length;
       if (this.contentBytes >= CONTENT_BYTES_MAX) this.close(true);
       return;
     }
-    if (this.partial === null) {
-      this.partial = new PartialHead(this.reactor.pool);
-      this.partial.keep(buffer, offset, offset + length);
-      this.read(this.partial);
-      return;
-    }
-    for (let used = 0; used < length && this.partial !== null; ) {
-      const taken = this.partial.append(offset + used, length - used, this.parser);
-      if (taken < 0) {
-        this.impossible();
-        break;
-      }
-      used += taken;
-      this.read(this.partial);
-    }
-    this.reactor.pool.release(buffer);
-  }
-
-  /** Reads heads until the final one, or as far as they have come. */
-  private read(partial: PartialHead): void {
-    const { bytes } = this.reactor.pool;
-    while (this.owner !== null && partial.start < partial.end) {
-      const used = this.parser.parse(this.head, M_GET, bytes, partial.start, partial.end);
-      if (used < 0) {
-        this.fail('malformed-response');
-        return;
-      }
-      if (used === 0) return;
-      partial.start += used;
-      const { status } = this.head;
-      if (status >= 200 || status === 101) {
-        this.finish(status, '');
-        return;
-      }
-      if (++this.interims > INTERIM_MAX) this.fail('malformed-response');
-    }
+    const status = question.read(buffer, offset, length, nowMs);
+    pool.release(buffer);
+    if (status === Q_MALFORMED) this.fail('malformed-response');
+    else if (status === Q_IMPOSSIBLE) this.impossible();
+    else if (this.send(question) && status !== Q_CONTINUES) this.finish(status, '');
   }
 
   onReceiveEnd(_handle: Handle, errno: number): void {
@@ -195,9 +179,15 @@ export class HealthProbe implements SocketHandler, TimerHandler {
 
   /** There is a status. What follows it is still read. */
   private finish(status: number, failure: string): void {
-    this.partial?.release();
-    this.partial = null;
+    this.release();
+    // A connection of HTTP/2 has no end by itself: the question has said goodbye.
+    if (this.request.speaksHttp2) this.port.shutdownSend(this.handle);
     this.end(status, failure);
+  }
+
+  private release(): void {
+    this.question?.release();
+    this.question = null;
   }
 
   private end(status: number, failure: string): void {
@@ -217,8 +207,7 @@ export class HealthProbe implements SocketHandler, TimerHandler {
     if (this.closed) return;
     this.closed = true;
     this.reactor.timers.disarm(this.timer);
-    this.partial?.release();
-    this.partial = null;
+    this.release();
     if (this.handle > 0) this.port.close(this.handle, abortive);
   }
 }

@@ -3,7 +3,8 @@
  * It knows a reactor, a list of targets, and where verdicts and news of them go; whoever owns it decides where it runs.
  *
  * A server is healthy until `unhealthy_threshold` checks in a row have failed, and again after `healthy_threshold`
- * that succeeded. All of that is kept for targets that a new list names too.
+ * that succeeded. All of that is kept for targets that a new list names too; what the table says of a server stays
+ * when another prober takes over.
  */
 
 import { type BackendTls, type BackendTlsSet, contextOf, NO_BACKEND_TLS } from '../backend/backend-tls.ts';
@@ -59,12 +60,15 @@ export class HealthProber {
   readonly verdicts: VerdictTable;
   readonly news: HealthNews;
   private readonly checks: Map<string, HealthCheck>;
+  /** It has followed a list: what the table had of a prober before this one is sorted out. */
+  private hasFollowed: boolean;
 
   constructor(reactor: Reactor, verdicts: VerdictTable, news: HealthNews) {
     this.reactor = reactor;
     this.verdicts = verdicts;
     this.news = news;
     this.checks = new Map();
+    this.hasFollowed = false;
   }
 
   /** Checks these from now on, and nothing else. */
@@ -85,6 +89,9 @@ export class HealthProber {
       this.checks.get(key)?.stop();
       this.checks.delete(key);
     }
+    if (!this.hasFollowed)
+      this.verdicts.releaseOthers(new Set([...this.checks.values()].map(({ slot }) => slot)));
+    this.hasFollowed = true;
   }
 
   private add(key: string, target: HealthTarget, place: number): void {
@@ -117,7 +124,7 @@ export class HealthProber {
 /** The checks of one target: when, how, and what came of them. */
 class HealthCheck implements TimerHandler, ProbeOwner {
   private readonly prober: HealthProber;
-  private readonly slot: number;
+  readonly slot: number;
   private readonly timer: Timer;
   private readonly tls: ClientContext | null;
   private target: HealthTarget;
@@ -158,9 +165,11 @@ class HealthCheck implements TimerHandler, ProbeOwner {
 
   follow(target: HealthTarget): void {
     const { intervalSecs } = this.target.check;
+    const isFound = this.target.addresses.length === 0 && target.addresses.length > 0;
     this.target = target;
     this.request = requestOf(target, this.tls);
-    if (!this.asking && this.count > 0 && target.check.intervalSecs !== intervalSecs) this.schedule();
+    if (isFound && !this.asking && this.count > 0) this.begin(0);
+    else if (!this.asking && this.count > 0 && target.check.intervalSecs !== intervalSecs) this.schedule();
   }
 
   /** Nobody asks for it any more. */
@@ -220,7 +229,12 @@ class HealthCheck implements TimerHandler, ProbeOwner {
 }
 
 function requestOf({ entry, check, addresses }: HealthTarget, tls: ClientContext | null): ProbeRequest {
-  const host = entry.sniName ?? entry.authority;
-  const text = `GET ${check.path} HTTP/1.1\r\nHost: ${host}\r\nUser-Agent: sallyport-health\r\nAccept: */*\r\nConnection: close\r\n\r\n`;
-  return { addresses, tls, timeoutMs: check.timeoutSecs * 1000, text };
+  return {
+    addresses,
+    tls,
+    timeoutMs: check.timeoutSecs * 1000,
+    speaksHttp2: tls === null && entry.useH2c,
+    authority: entry.sniName ?? entry.authority,
+    path: check.path,
+  };
 }

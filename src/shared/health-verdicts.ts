@@ -107,4 +107,12 @@ export class VerdictTable {
     Atomics.store(this.words, HEADER_WORDS + slot * SLOT_WORDS + STATE, FREE);
     Atomics.add(this.words, EPOCH, 1);
   }
+
+  /** Releases all slots but these: what a writer before this one has left behind. */
+  releaseOthers(kept: ReadonlySet<number>): void {
+    for (let slot = 0; slot < this.slots; slot++) {
+      const at = HEADER_WORDS + slot * SLOT_WORDS;
+      if (!kept.has(slot) && Atomics.load(this.words, at + STATE) !== FREE) this.release(slot);
+    }
+  }
 }
