@@ -31,7 +31,7 @@ export async function main(
     case 'check':
       return (await import('./check.ts')).check(invocation.configPath, terminal);
     case 'serve':
-      return (await import('./serve.ts')).serve(invocation.configPath, terminal);
+      return (await import('./serve.ts')).serve(invocation.configPath, readVersion(), terminal);
     default:
       return unreachable(invocation);
   }

@@ -1,244 +1,191 @@
 /**
- * The edge's start-up order: log, reactor, configuration, listeners, signals, loop. In this stage the edge is one
- * worker in the server's own process.
+ * The edge as a room: one worker. It takes from the master its listening sockets, its part of the shared memory, channels
+ * to other rooms, then its configuration; prepares everything, seals itself, and serves until it is told to finish.
  */
 
 import { loadBackendTls } from '../backend/backend-tls.ts';
-import type { ResolvedServers } from '../backend/server-names.ts';
-import type { LoadResult } from '../config/load.ts';
-import type { Config, ServerConfig } from '../config/model.ts';
-import { formatProblem } from '../config/problem.ts';
+import type { Material, TicketSecret } from '../config/material.ts';
+import type { Config } from '../config/model.ts';
 import { runReactor } from '../io/loop.ts';
-import { openReactor } from '../io/open.ts';
+import { type OpenedReactor, openReactor } from '../io/open.ts';
+import { REACTOR_OPERATIONS } from '../io/uring-restrictions.ts';
+import { JournalSink } from '../ipc/journal-sink.ts';
+import type { Purpose } from '../ipc/message.ts';
+import type { Role } from '../ipc/roles.ts';
+import { RoomControl, type RoomHandler } from '../ipc/room-control.ts';
 import { Log } from '../log/log.ts';
-import { type HealthNews, HealthProber, healthTargets } from '../outbound/health-prober.ts';
+import { SharedState } from '../shared/state.ts';
+import { mapSharedMemory } from '../sys/descriptors.ts';
 import { errnoName } from '../sys/errno.ts';
+import { seal, warmUp } from '../sys/process-seal.ts';
 import type { SocketAddress } from '../sys/sockaddr.ts';
+import { Signing } from '../tls/signing.ts';
 import { HttpsRedirect, httpsPortOf } from './https-redirect.ts';
 import { prepareKernelTls } from './kernel-tls.ts';
-import { resolveServers } from './resolve-servers.ts';
-import { ServerTls } from './server-tls.ts';
+import { Names } from './names.ts';
+import type { RouteAction } from './route.ts';
+import { ServerTls, tlsMaterialOf } from './server-tls.ts';
 import { type TlsSessions, withKernelTls } from './tls-acceptor.ts';
 import { EdgeWorker } from './worker.ts';
 
-const EXIT_OK = 0;
-const EXIT_START = 3;
+/** Exit codes: the room could not be prepared, or not be sealed. */
+const EXIT_REFUSED = 70;
+const EXIT_UNSEALED = 71;
+/** By the `index` of a listener. */
+const MAIN = 0;
+const REDIRECT = 1;
 
-/**
- * Runs the edge until it is asked to stop (SIGTERM, SIGINT). `reload` reads the same configuration again (SIGHUP).
- * Resolves to the exit code: 0, or 3 after saying on standard error why it could not start.
- */
-export async function startEdge(config: Config, reload: () => LoadResult): Promise<number> {
-  const { logging } = config;
-  let log: Log;
-  try {
-    log = new Log(logging);
-  } catch (error) {
-    return cannotStart(`The log file ${logging.filePath ?? ''} can't be opened: ${reasonOf(error)}`);
+/** What the master orders; plain data. */
+interface Order {
+  readonly config: Config;
+  readonly material: Material;
+  readonly tickets: TicketSecret | null;
+  /** Of the shared memory. */
+  readonly slots: number;
+}
+
+class EdgeRoom implements RoomHandler {
+  private readonly control: RoomControl;
+  private readonly sink: JournalSink;
+  private readonly signing: Signing;
+  private readonly names: Names;
+  private readonly serverTls: ServerTls;
+  /** What came before the first configuration. */
+  private readonly listeners: { readonly kind: number; readonly descriptor: number }[];
+  private memory: number;
+  private slot: number;
+  private worker: EdgeWorker | null;
+  /** Configurations, one after the other: resolving names takes time. */
+  private turn: Promise<void>;
+
+  constructor() {
+    this.sink = new JournalSink('edge');
+    this.signing = new Signing();
+    this.serverTls = new ServerTls();
+    this.listeners = [];
+    this.memory = -1;
+    this.slot = 0;
+    this.worker = null;
+    this.names = new Names((changed) => this.worker?.readdress(changed));
+    this.turn = Promise.resolve();
+    this.control = new RoomControl('edge', this);
   }
-  const { hugePagesEnabled } = config.performance;
-  const { reactor, reason, hugePages } = openReactor({ hugePages: hugePagesEnabled });
-  if (hugePagesEnabled && !hugePages)
-    log.warn(
-      'performance.huge_pages_enabled: this kernel gives no huge pages for buffers; ordinary ones are used',
+
+  onDescriptors(purpose: Purpose, peer: Role, index: number, take: () => number): void {
+    if (purpose === 'listener') this.listeners.push({ kind: index, descriptor: take() });
+    else if (purpose === 'statistics') {
+      this.memory = take();
+      this.slot = index;
+    } else if (purpose === 'channel' && peer === 'journal') this.sink.connect(take());
+    else if (purpose === 'channel' && peer === 'keys') this.signing.connect(take());
+    else if (purpose === 'channel' && peer === 'outbound') this.names.connect(take());
+  }
+
+  onConfiguration(generation: number, text: string): void {
+    const order = JSON.parse(text) as Order;
+    this.turn = this.turn.then(async () => {
+      try {
+        if (this.worker === null) await this.begin(order);
+        else await this.configure(this.worker, order);
+        this.control.ready(generation);
+      } catch (error) {
+        this.control.refuse(generation, error instanceof Error ? error.message : String(error));
+        if (this.worker === null) process.exit(EXIT_REFUSED);
+      }
+    });
+  }
+
+  onDrain(timeoutMs: number): void {
+    const { worker } = this;
+    if (worker === null) process.exit(0);
+    worker.shutdown(timeoutMs, () => {
+      worker.log.flush();
+      this.control.drained();
+    });
+  }
+
+  openConnections(): number {
+    return this.worker?.openConnections ?? 0;
+  }
+
+  /** From a process that has everything it needs to a sealed one that serves. */
+  private async begin(order: Order): Promise<void> {
+    const { config, slots } = order;
+    const memory = mapSharedMemory(this.memory, SharedState.bytes(slots));
+    if (memory === undefined) throw new Error('the shared memory can’t be mapped');
+    const shared = new SharedState(memory.buffer, slots, this.slot);
+    const log = new Log(config.logging, this.sink);
+    const { hugePagesEnabled } = config.performance;
+    const opened = openReactor({ hugePages: hugePagesEnabled, operations: REACTOR_OPERATIONS });
+    if (hugePagesEnabled && !opened.hugePages)
+      log.warn(
+        'performance.huge_pages_enabled: this kernel gives no huge pages for buffers; ordinary ones are used',
+      );
+    const worker = new EdgeWorker(opened.reactor, log, shared);
+    await this.configure(worker, order);
+    await warmUp();
+    const sealed = seal();
+    if (sealed < 0) {
+      process.stderr.write(`Error: the room can’t be sealed: ${errnoName(sealed)}\n`);
+      process.exit(EXIT_UNSEALED);
+    }
+    this.worker = worker;
+    this.serve(worker, opened);
+  }
+
+  private serve(worker: EdgeWorker, { reactor, listenOn }: OpenedReactor): void {
+    const open = (descriptor: number, action: RouteAction | null): SocketAddress => {
+      const address = worker.listenOn((handler) => listenOn(descriptor, handler), action);
+      if (typeof address !== 'number') return address;
+      throw new Error(`a listening socket can’t be used (${errnoName(address)})`);
+    };
+    const all = this.listeners.splice(0);
+    const bound = all.filter(({ kind }) => kind === MAIN).map(({ descriptor }) => open(descriptor, null));
+    const redirect = new HttpsRedirect(reactor, httpsPortOf(bound));
+    for (const { kind, descriptor } of all) if (kind === REDIRECT) open(descriptor, redirect);
+    runReactor(reactor);
+  }
+
+  /** Puts a configuration in force. Throws an Error with the reason. */
+  private async configure(worker: EdgeWorker, order: Order): Promise<void> {
+    const { config, material } = order;
+    const resolved = await this.names.resolve(config);
+    const backendTls = loadBackendTls(
+      config,
+      material.backends,
+      this.signing.clientKeys(material.backends.clientKeys),
     );
-  const worker = new EdgeWorker(reactor, log);
-  const prober = new HealthProber(reactor, worker.verdicts, healthNews(log));
-  try {
-    configure(worker, prober, config, await resolveServers(config));
-  } catch (error) {
-    return cannotStart(reasonOf(error));
+    let sessions: TlsSessions | null = null;
+    try {
+      sessions = this.sessionsOf(worker, order);
+      worker.configure(config, resolved, sessions, backendTls);
+      worker.log.follow(config.logging);
+      this.serverTls.keep();
+      this.names.keep();
+      worker.metrics?.followCertificates(this.serverTls.expiries);
+    } catch (error) {
+      sessions?.free();
+      this.serverTls.drop();
+      throw error;
+    } finally {
+      backendTls.free();
+    }
   }
-  for (const { url } of config.upstreams.flatMap(({ servers }) => servers.filter((each) => each.insecure)))
-    log.warn(`backend ${url} is not verified (insecure = true): whoever is between can read and change all`);
-  // Whoever can connect may send a signal: it must not find the process without an answer to it.
-  const stopped = stopAsked(worker, prober, log, reload);
-  const unheard = openListeners(worker, config.server, log);
-  if (unheard !== '') return cannotStart(unheard);
-  log.info(`ready, with ${reactor.name}`, reason === '' ? {} : { because: reason });
-  const loop = runReactor(reactor);
-  await stopped;
-  prober.stop();
-  loop.stop();
-  reactor.destroy();
-  await log.flush();
-  log.flushSync();
-  return EXIT_OK;
-}
 
-/** TLS of the listeners: what of it outlives a reload. */
-const serverTls = new ServerTls();
-
-/** What the log says of health checks. */
-function healthNews(log: Log): HealthNews {
-  return {
-    onVerdict: (label, upstream, healthy, because) =>
-      log.info(`Upstream ${label} is now ${healthy ? 'healthy' : 'unhealthy'}`, { upstream, because }),
-    onUnchecked: (label, upstream, because) =>
-      log.warn(`Upstream ${label} is not checked`, { upstream, because }),
-  };
-}
-
-/** Puts a configuration in force. Throws an Error with the reason. */
-function configure(
-  worker: EdgeWorker,
-  prober: HealthProber,
-  config: Config,
-  resolved: ResolvedServers,
-): void {
-  const backendTls = loadBackendTls(config);
-  let sessions: TlsSessions | null = null;
-  try {
+  private sessionsOf(worker: EdgeWorker, { config, material, tickets }: Order): TlsSessions | null {
+    const { server } = material;
+    if (config.tls === null || server === null) return null;
     const kernel = prepareKernelTls(config.tls, worker.reactor, (message) => worker.log.warn(message));
-    if (config.tls !== null)
-      sessions = withKernelTls(serverTls.load(config.tls, config.server.http2Enabled), kernel);
-    worker.configure(config, resolved, sessions, backendTls);
-    prober.follow(healthTargets(config, resolved, backendTls));
-    serverTls.keep();
-    worker.metrics?.followCertificates(serverTls.expiries);
-  } catch (error) {
-    sessions?.free();
-    serverTls.drop();
-    throw error;
-  } finally {
-    backendTls.free();
+    const keys = this.signing.serverKeys(server.certificates.map(({ keyId }) => keyId));
+    const tlsMaterial = tlsMaterialOf(server, tickets);
+    const { http2Enabled } = config.server;
+    return withKernelTls(this.serverTls.load(config.tls, tlsMaterial, http2Enabled, keys), kernel);
   }
 }
 
-/** Opens those of `server.listen`, then those of `server.http`. Returns empty text, or why one can't be opened. */
-function openListeners(worker: EdgeWorker, server: ServerConfig, log: Log): string {
-  const bound: SocketAddress[] = [];
-  for (const address of server.listen) {
-    const result = worker.listen(address);
-    if (typeof result === 'number') return listenProblem('server.listen', addressText(address), result);
-    log.info(`listening on ${addressText(result)}`);
-    bound.push(result);
-  }
-  if (server.http.length === 0) return '';
-  const redirect = new HttpsRedirect(worker.reactor, httpsPortOf(bound));
-  for (const address of server.http) {
-    const result = worker.listen(address, redirect);
-    if (typeof result === 'number') return listenProblem('server.http', addressText(address), result);
-    log.info(`redirecting to HTTPS from ${addressText(result)}`);
-  }
-  return '';
-}
-
-/** Resolves when the edge was asked to stop and the last connection is gone. */
-function stopAsked(
-  worker: EdgeWorker,
-  prober: HealthProber,
-  log: Log,
-  reload: () => LoadResult,
-): Promise<void> {
-  return new Promise((resolve) => {
-    // One after the other: resolving names takes time, and the last one asked for is to stay.
-    let reloaded: Promise<void> = Promise.resolve();
-    const onHangup = (): void => {
-      reloaded = reloaded
-        .then(() => reconfigure(worker, prober, log, reload))
-        .catch((error: unknown) =>
-          log.error(`reload: ${reasonOf(error)}; the old configuration stays in force`),
-        );
-    };
-    const onStop = (signal: NodeJS.Signals): void => {
-      log.info(`${signal}: stopping`, { open_connections: worker.openConnections });
-      worker.shutdown(worker.config.server.shutdownTimeoutSecs * 1000, () => {
-        log.info('stopped');
-        process.off('SIGHUP', onHangup);
-        process.off('SIGTERM', onStop);
-        process.off('SIGINT', onStop);
-        resolve();
-      });
-    };
-    process.on('SIGHUP', onHangup);
-    process.on('SIGTERM', onStop);
-    process.on('SIGINT', onStop);
-  });
-}
-
-/** SIGHUP: the new configuration for every request to come, or the old one and the reason why. */
-async function reconfigure(
-  worker: EdgeWorker,
-  prober: HealthProber,
-  log: Log,
-  reload: () => LoadResult,
-): Promise<void> {
-  // Whoever moved the log file away asks for a new one with the same signal.
-  log.reopen();
-  const { config, problems, warnings } = reload();
-  for (const problem of problems) log.error(formatProblem(problem, 'reload'));
-  for (const warning of warnings) log.warn(formatProblem(warning, 'reload'));
-  if (config === null) {
-    log.error('reload: the configuration is wrong; the old one stays in force');
-    worker.metrics?.reloaded(false);
-    return;
-  }
-  try {
-    const resolved = await resolveServers(config);
-    if (worker.isDraining) return;
-    const before = worker.config;
-    for (const key of needingRestart(before, config))
-      log.warn(`reload: ${key} needs a restart; the old value stays`);
-    configure(worker, prober, config, resolved);
-    followLogging(log, config);
-    log.info('reload: the new configuration is in force');
-    worker.metrics?.reloaded(true);
-  } catch (error) {
-    worker.metrics?.reloaded(false);
-    log.error(`reload: ${reasonOf(error)}; the old configuration stays in force`);
-  }
-}
-
-/** The log does from now on what `[logging]` says; where its new file can't be opened, all of that stays as it was. */
-function followLogging(log: Log, { logging }: Config): void {
-  try {
-    log.follow(logging);
-  } catch (error) {
-    log.error(
-      `reload: the log file ${logging.filePath ?? ''} can't be opened (${reasonOf(error)}); logging stays as it was`,
-    );
-  }
-}
-
-/** Keys that differ and that a reload can't change. */
-function needingRestart(before: Config, after: Config): string[] {
-  const keys: string[] = [];
-  if (JSON.stringify(before.server.listen) !== JSON.stringify(after.server.listen))
-    keys.push('server.listen');
-  if (JSON.stringify(before.server.http) !== JSON.stringify(after.server.http)) keys.push('server.http');
-  if ((before.tls === null) !== (after.tls === null)) keys.push('tls');
-  if (JSON.stringify(before.http2) !== JSON.stringify(after.http2)) keys.push('http2');
-  if (before.server.threads !== after.server.threads) keys.push('server.threads');
-  if (before.performance.hugePagesEnabled !== after.performance.hugePagesEnabled)
-    keys.push('performance.huge_pages_enabled');
-  return keys;
-}
-
-function listenProblem(key: string, address: string, errno: number): string {
-  const name = errnoName(errno);
-  if (name === 'EADDRINUSE')
-    return `${address} is taken: another program listens there (EADDRINUSE). Stop it, or change ${key}.`;
-  if (name === 'EACCES') {
-    return `${address}: the system doesn't let this user listen there (EACCES). Start as root, or grant CAP_NET_BIND_SERVICE, or choose a port above 1023.`;
-  }
-  if (name === 'EADDRNOTAVAIL')
-    return `${address}: this machine has no such address (EADDRNOTAVAIL). Change ${key}.`;
-  return `${address}: can't listen (${name}).`;
-}
-
-function addressText(address: { family: string; address?: string; port?: number; path?: string }): string {
-  if (address.family === 'unix') return `unix:${address.path ?? ''}`;
-  return address.family === 'ipv6'
-    ? `[${address.address}]:${address.port}`
-    : `${address.address}:${address.port}`;
-}
-
-function reasonOf(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
-}
-
-function cannotStart(reason: string): number {
-  process.stderr.write(`Error: ${reason}\n`);
-  return EXIT_START;
-}
+process.on('SIGTERM', () => {
+  // The master says when it is over; a service manager may tell all processes at once.
+});
+process.on('SIGINT', () => {});
+process.on('SIGHUP', () => {});
+new EdgeRoom();

@@ -4,7 +4,7 @@ import { ENOSYS, EPERM, errnoName } from '../sys/errno.ts';
 import { DEFAULT_SHAPE, type PoolShape } from './buffer-pool.ts';
 import { EpollReactor } from './epoll.ts';
 import { DEFAULT_LIMITS, type ReactorLimits } from './kernel-reactor.ts';
-import type { Reactor } from './reactor.ts';
+import type { Handle, ListenerHandler, Reactor } from './reactor.ts';
 import { UringReactor } from './uring.ts';
 
 export interface OpenOptions {
@@ -24,6 +24,8 @@ export interface OpenedReactor {
   readonly reason: string;
   /** The buffers are on huge pages. When they were asked for and this is false, the kernel has none. */
   readonly hugePages: boolean;
+  /** Accepts on a socket that listens already, which is the reactor's from now on; -errno where it has no room. */
+  readonly listenOn: (fd: number, handler: ListenerHandler) => Handle;
 }
 
 /** io_uring was asked for and cannot be had, or the name is unknown. An operator's mistake: the message says what to do. */
@@ -56,7 +58,12 @@ export function openReactor(options: OpenOptions = {}): OpenedReactor {
 }
 
 function opened(reactor: UringReactor | EpollReactor, reason: string): OpenedReactor {
-  return { reactor, reason, hugePages: reactor.hugePages };
+  return {
+    reactor,
+    reason,
+    hugePages: reactor.hugePages,
+    listenOn: (fd, handler) => reactor.listenOn(fd, handler),
+  };
 }
 
 function refusal(errno: number): string {

@@ -1,0 +1,123 @@
+/**
+ * What outlives rooms and what they are furnished with: listening sockets, the memory that all share, the pipe that
+ * carries the rooms' output to the journal, the log's file, the keys' files, the secret of tickets.
+ */
+
+import type { PolledChannel } from '../ipc/polled-channel.ts';
+import { SharedState } from '../shared/state.ts';
+import { createPipe, createSharedMemory, mapSharedMemory } from '../sys/descriptors.ts';
+import { errnoName } from '../sys/errno.ts';
+import { close } from '../sys/libc.ts';
+import type { MappedMemory } from '../sys/memory.ts';
+import type { COMPARTMENTS } from './compartments.ts';
+import type { Accepted } from './judge.ts';
+import { KeyRing } from './key-ring.ts';
+import type { ListenerKind, Listeners } from './listeners.ts';
+import { giveOutput, type LogFiles } from './log-files.ts';
+import { TicketSecrets } from './ticket-secrets.ts';
+
+type RoomRole = keyof typeof COMPARTMENTS;
+
+/** `index` of what is not for a worker. */
+export const NO_WORKER = 0xffff;
+/** One that works, one that drains, and one more where reloads follow fast. */
+const SLOTS_PER_WORKER = 3;
+const SLOTS_MAX = 256;
+/** By the `index` of a listener. */
+export const LISTENER_KINDS: readonly ListenerKind[] = ['main', 'redirect', 'status'];
+
+/** Where a room is, and under which configuration. */
+interface RoomPlace {
+  /** Counts workers from 0. */
+  readonly worker: number;
+  readonly slot: number;
+  readonly accepted: Accepted;
+}
+
+/** What a worker is told; plain data. */
+export interface EdgeOrder {
+  readonly config: Accepted['config'];
+  readonly material: Accepted['material'];
+  readonly tickets: ReturnType<TicketSecrets['current']>;
+  /** Of the shared memory. */
+  readonly slots: number;
+}
+
+export class Foundations {
+  readonly listeners: Listeners;
+  readonly logFiles: LogFiles;
+  readonly keyRing: KeyRing;
+  readonly shared: SharedState;
+  readonly slots: number;
+  /** For the rooms' standard output and error. */
+  readonly output: number;
+  private readonly outputEnd: number;
+  private readonly memory: number;
+  private readonly mapped: MappedMemory;
+  private readonly tickets: TicketSecrets;
+
+  /** Throws an Error where the kernel has no memory or descriptors. */
+  constructor(workers: number, listeners: Listeners, logFiles: LogFiles) {
+    this.listeners = listeners;
+    this.logFiles = logFiles;
+    this.keyRing = new KeyRing();
+    this.tickets = new TicketSecrets();
+    this.slots = Math.min(SLOTS_MAX, workers * SLOTS_PER_WORKER);
+    const bytes = SharedState.bytes(this.slots);
+    this.memory = createSharedMemory('sallyport', bytes);
+    if (this.memory < 0) throw new Error(`no shared memory can be made (${errnoName(this.memory)})`);
+    const mapped = mapSharedMemory(this.memory, bytes);
+    if (mapped === undefined) throw new Error('shared memory can’t be mapped');
+    this.mapped = mapped;
+    SharedState.initialise(mapped.buffer, this.slots);
+    this.shared = new SharedState(mapped.buffer, this.slots, -1, 0);
+    const pipe = createPipe();
+    if (typeof pipe === 'number') throw new Error(`no pipe can be made (${errnoName(pipe)})`);
+    [this.outputEnd, this.output] = pipe;
+  }
+
+  /** Gives a room that starts what it works with, before its configuration. */
+  give(role: RoomRole, channel: PolledChannel, { worker, slot, accepted }: RoomPlace): void {
+    const head = { kind: 'descriptors', peer: role } as const;
+    switch (role) {
+      case 'journal':
+        giveOutput(channel, this.outputEnd);
+        this.logFiles.giveTo(channel);
+        break;
+      case 'keys':
+        this.keyRing.furnish(channel, accepted);
+        break;
+      case 'outbound':
+        channel.send({ ...head, purpose: 'statistics', index: NO_WORKER }, [this.memory]);
+        break;
+      case 'edge':
+        channel.send({ ...head, purpose: 'statistics', index: slot }, [this.memory]);
+        for (const { fd, kind } of this.listeners.descriptorsOf(worker))
+          channel.send({ ...head, purpose: 'listener', index: LISTENER_KINDS.indexOf(kind) }, [fd]);
+    }
+  }
+
+  /** What a room is told, JSON. */
+  orderFor(role: RoomRole, { config, material }: Accepted): string {
+    const { slots } = this;
+    switch (role) {
+      case 'journal':
+        return JSON.stringify({ logging: config.logging });
+      case 'keys':
+        return this.keyRing.configuration();
+      case 'outbound':
+        return JSON.stringify({ config, material, slots });
+      case 'edge': {
+        const order: EdgeOrder = { config, material, tickets: this.tickets.current(config.tls), slots };
+        return JSON.stringify(order);
+      }
+    }
+  }
+
+  close(): void {
+    this.logFiles.close();
+    this.keyRing.keepOnly({ keys: [] });
+    for (const descriptor of [this.memory, this.output, this.outputEnd]) close(descriptor);
+    this.mapped.unmap();
+  }
+}

@@ -1,0 +1,418 @@
+/**
+ * The house: the rooms that a configuration needs, what each is given when it starts, and how all of them change over
+ * to another configuration. It holds what outlives rooms: listening sockets, shared memory, the pipe for their output,
+ * log files, the descriptors of keys.
+ */
+
+import type { Config } from '../config/model.ts';
+import { needsOutbound } from '../config/outbound-need.ts';
+import { splitConfiguration } from '../ipc/configuration-parts.ts';
+import type { Message } from '../ipc/message.ts';
+import type { PolledChannel } from '../ipc/polled-channel.ts';
+import type { Log } from '../log/log.ts';
+import type { HouseRoom } from '../shared/house-board.ts';
+import { COMPARTMENTS, type IoBackend } from './compartments.ts';
+import { measureLine } from './describe.ts';
+import { type Foundations, NO_WORKER } from './foundations.ts';
+import type { Told } from './house-sink.ts';
+import type { Accepted } from './judge.ts';
+import type { Machine } from './machine.ts';
+import { Peers } from './peers.ts';
+import { type Measure, type Plan, type Planned, planRoom, type Wishes } from './plan.ts';
+import { needsNewWorkers } from './restart-keys.ts';
+import { LAUNCHER_FILE, requestFor } from './room-requests.ts';
+import { type HouseOwner, type RoomSource, Supervisor } from './supervisor.ts';
+import { wishesOf } from './wishes.ts';
+
+type RoomRole = keyof typeof COMPARTMENTS;
+
+/** How long a room may take to change over to another configuration: names to resolve, certificates to load. */
+const CHANGE_MS_MAX = 20_000;
+const STDERR = 2;
+const MIB = 1_048_576;
+
+/** One room's place, and what its room is started with, whenever that is. */
+interface Place {
+  readonly role: RoomRole;
+  readonly name: string;
+  /** Of workers from 0: which listening sockets it has. */
+  readonly worker: number;
+  /** Its part of the shared memory. */
+  readonly slot: number;
+  accepted: Accepted;
+  readonly plan: Plan;
+  readonly measures: readonly Measure[];
+}
+
+interface Answer {
+  readonly generation: number;
+  /** A room that changes and dies starts again with what it was to change to; one that is new is not to be had. */
+  readonly isNew: boolean;
+  readonly resolve: (refusal: string) => void;
+}
+
+/** What a house is built with. */
+export interface HouseOptions {
+  readonly machine: Machine;
+  readonly io: IoBackend;
+  /** Cores that the program may use. */
+  readonly cores: readonly number[];
+  readonly foundations: Foundations;
+  readonly log: Log;
+}
+
+export class House implements HouseOwner {
+  private readonly options: HouseOptions;
+  private readonly log: Log;
+  private readonly supervisor: Supervisor;
+  private readonly peers: Peers;
+  private readonly places: Map<string, Place>;
+  private readonly answers: Map<string, Answer>;
+  /** Why a room didn't take its first configuration, by its name. */
+  private readonly refusals: Map<string, string>;
+  private readonly slotsInUse: Set<number>;
+  private workersMade: number;
+
+  constructor(options: HouseOptions) {
+    this.options = options;
+    this.log = options.log;
+    this.supervisor = new Supervisor({ launcher: [LAUNCHER_FILE], output: options.foundations.output }, this);
+    this.peers = new Peers();
+    this.places = new Map();
+    this.answers = new Map();
+    this.refusals = new Map();
+    this.slotsInUse = new Set();
+    this.workersMade = 0;
+  }
+
+  // ---- Plans ------------------------------------------------------------------------------------------
+
+  /** What each role would get, for those that the configuration needs. */
+  measures(config: Config): { readonly role: RoomRole; readonly measures: readonly Measure[] }[] {
+    const wishes = wishesOf(config.security);
+    return rolesFor(config).map((role) => ({
+      role,
+      measures: this.planned(role, config, wishes, 0).measures,
+    }));
+  }
+
+  private planned(role: RoomRole, config: Config, wishes: Wishes, worker: number): Planned {
+    const { io, machine, cores } = this.options;
+    const workers = workersOf(config, cores);
+    const core = role === 'edge' && workers > 1 ? cores[worker % cores.length] : -1;
+    return planRoom(COMPARTMENTS[role], requestFor(role, config, io, worker, core), wishes, machine);
+  }
+
+  // ---- Start and end ----------------------------------------------------------------------------------
+
+  /** Starts all rooms of a configuration. Resolves to empty text when they are ready, else to the reason why not. */
+  async start(accepted: Accepted): Promise<string> {
+    this.options.foundations.keyRing.open(accepted.keys);
+    const places = rolesFor(accepted.config).flatMap((role) =>
+      role === 'edge' ? this.newWorkers(accepted) : [this.newPlace(role, accepted)],
+    );
+    const failure = await this.supervisor.start(places.map((place) => this.sourceOf(place)));
+    if (failure === null) return '';
+    const { name, reason } = failure;
+    return this.refusals.get(name) ?? `the room ${name} can't be started: ${reason}`;
+  }
+
+  /** Ends all rooms, each role within `timeoutMs`; the journal last, when `beforeJournal` has said its last words. */
+  async stop(timeoutMs: number, beforeJournal: () => void = () => {}): Promise<void> {
+    const workers = [...this.places.values()].filter(({ role }) => role === 'edge');
+    await Promise.all(workers.map((place) => this.removePlace(place, timeoutMs)));
+    beforeJournal();
+    await this.supervisor.stop(timeoutMs);
+  }
+
+  kill(): void {
+    this.supervisor.kill();
+  }
+
+  /** All rooms, the master first, for the board. */
+  rooms(): HouseRoom[] {
+    const rooms = this.supervisor.status().map(
+      ({ name, role, state, pid, restarts, residentMiB }): HouseRoom => ({
+        name,
+        role,
+        state: state === 'waiting' ? 'ended' : state,
+        pid: Math.max(0, pid),
+        restarts,
+        residentBytes: residentMiB * MIB,
+        startedSeconds: startedSeconds(this.supervisor.room(name)?.startedMs ?? 0),
+        measures: this.places.get(name)?.measures.map(measureLine) ?? [],
+      }),
+    );
+    return [master(), ...rooms];
+  }
+
+  get openConnections(): number {
+    return this.supervisor.status().reduce((sum, { openConnections }) => sum + openConnections, 0);
+  }
+
+  private newPlace(role: RoomRole, accepted: Accepted, worker = 0): Place {
+    const isEdge = role === 'edge';
+    const name = isEdge ? `edge ${++this.workersMade}` : role;
+    const slot = isEdge ? this.takeSlot() : NO_WORKER;
+    const { config } = accepted;
+    const { plan, measures } = this.planned(role, config, wishesOf(config.security), worker);
+    const place: Place = { role, name, worker, slot, accepted, plan, measures };
+    this.places.set(name, place);
+    return place;
+  }
+
+  private newWorkers(accepted: Accepted): Place[] {
+    const count = workersOf(accepted.config, this.options.cores);
+    return Array.from({ length: count }, (_, worker) => this.newPlace('edge', accepted, worker));
+  }
+
+  private takeSlot(): number {
+    let slot = 0;
+    while (this.slotsInUse.has(slot)) slot++;
+    this.slotsInUse.add(slot);
+    return slot;
+  }
+
+  private sourceOf(place: Place): RoomSource {
+    const { role, name } = place;
+    return {
+      role,
+      name,
+      prepare: () => ({
+        plan: place.plan,
+        descriptors: [],
+        output: role === 'journal' ? STDERR : this.options.foundations.output,
+        onStarted: (channel) => this.furnish(place, channel),
+      }),
+    };
+  }
+
+  /** All that a room needs before its configuration, and that. */
+  private furnish(place: Place, channel: PolledChannel): void {
+    const { role, name, slot } = place;
+    this.options.foundations.give(role, channel, place);
+    this.peers.moveIn(name, { role, index: slot, channel });
+    for (const part of this.orderFor(place)) channel.send(part);
+  }
+
+  private orderFor({ role, accepted }: Place): Message[] {
+    const text = this.options.foundations.orderFor(role, accepted);
+    const parts = splitConfiguration(accepted.generation, Buffer.from(text, 'utf8'));
+    if (parts === null) throw new Error('the configuration is too long for a room');
+    return parts;
+  }
+
+  // ---- Another configuration --------------------------------------------------------------------------
+
+  /**
+   * Puts another configuration in force in the place of `before`: in the rooms that there are where their confinement
+   * allows it, in new workers that take the place of the old where not. Resolves to empty text, or to the reason why
+   * the old one stays. `nextGeneration` numbers what has to be put back.
+   */
+  async change(next: Accepted, before: Accepted, nextGeneration: () => number): Promise<string> {
+    const { keyRing } = this.options.foundations;
+    try {
+      keyRing.open(next.keys);
+    } catch (error) {
+      return error instanceof Error ? error.message : String(error);
+    }
+    const refusal = await this.changeRooms(next);
+    if (refusal === '') {
+      this.removeUnneeded(next.config);
+      await this.keepKeys(next, nextGeneration);
+      return '';
+    }
+    for (const place of [...this.places.values()]) {
+      if (place.accepted !== next) continue;
+      await this.changePlace(place, { ...before, generation: nextGeneration() });
+    }
+    this.removeUnneeded(before.config);
+    await this.keepKeys(before, nextGeneration);
+    return refusal;
+  }
+
+  /** Those that workers depend on first. */
+  private async changeRooms(next: Accepted): Promise<string> {
+    const before = [...this.places.values()];
+    const roles = rolesFor(next.config);
+    for (const role of roles) {
+      if (role === 'edge') continue;
+      const place = this.places.get(role);
+      const refusal =
+        place === undefined ? await this.addRoom(role, next) : await this.changePlace(place, next);
+      if (refusal !== '') return refusal;
+    }
+    const workers = before.filter(({ role }) => role === 'edge');
+    return workers.every((place) => this.fits(place, next))
+      ? await this.changeWorkers(workers, next)
+      : await this.replaceWorkers(workers, next);
+  }
+
+  /** Whether a worker can take the configuration: its confinement is what that would give it. */
+  private fits({ role, worker, plan, accepted }: Place, { config }: Accepted): boolean {
+    if (needsNewWorkers(accepted.config, config)) return false;
+    const wanted = this.planned(role, config, wishesOf(config.security), worker).plan;
+    return JSON.stringify(wanted) === JSON.stringify(plan);
+  }
+
+  /** The keys room forgets those that nobody uses any more. */
+  private async keepKeys(accepted: Accepted, nextGeneration: () => number): Promise<void> {
+    this.options.foundations.keyRing.keepOnly(accepted);
+    const place = this.places.get('keys');
+    if (place !== undefined) await this.changePlace(place, { ...accepted, generation: nextGeneration() });
+  }
+
+  private async addRoom(role: RoomRole, next: Accepted): Promise<string> {
+    const place = this.newPlace(role, next);
+    const ready = this.answerOf(place.name, next.generation, true);
+    this.supervisor.add(this.sourceOf(place));
+    const refusal = await ready;
+    if (refusal === '') return '';
+    await this.removePlace(place, 0);
+    return refusal;
+  }
+
+  /** A room that isn't there just now starts with the new configuration. */
+  private async changePlace(place: Place, next: Accepted): Promise<string> {
+    const before = place.accepted;
+    place.accepted = next;
+    const room = this.supervisor.room(place.name);
+    if (room === null || room.state !== 'ready') return '';
+    const answer = this.answerOf(place.name, next.generation, false);
+    if (place.role === 'keys') this.options.foundations.keyRing.add(room, next);
+    for (const part of this.orderFor(place)) room.send(part);
+    const refusal = await answer;
+    if (refusal !== '') place.accepted = before;
+    return refusal;
+  }
+
+  private async changeWorkers(workers: readonly Place[], next: Accepted): Promise<string> {
+    for (const place of workers) {
+      const refusal = await this.changePlace(place, next);
+      if (refusal !== '') return refusal;
+    }
+    return '';
+  }
+
+  /** New workers take up the same sockets; when all are ready, the old ones finish what they have. */
+  private async replaceWorkers(workers: readonly Place[], next: Accepted): Promise<string> {
+    this.log.info('reload: new workers take over, since what they may reach has changed');
+    const fresh = workers.map(({ worker }) => this.newPlace('edge', next, worker));
+    const answers = fresh.map((place) => this.answerOf(place.name, next.generation, true));
+    for (const place of fresh) this.supervisor.add(this.sourceOf(place));
+    const refusal = (await Promise.all(answers)).find((each) => each !== '') ?? '';
+    const { shutdownTimeoutSecs } = next.config.server;
+    for (const place of refusal === '' ? workers : fresh)
+      void this.removePlace(place, refusal === '' ? shutdownTimeoutSecs * 1000 : 0);
+    return refusal;
+  }
+
+  private async removePlace(place: Place, timeoutMs: number): Promise<void> {
+    this.places.delete(place.name);
+    await this.supervisor.remove(place.name, timeoutMs);
+    this.peers.moveOut(place.name);
+    if (place.role === 'edge') this.slotsInUse.delete(place.slot);
+  }
+
+  private removeUnneeded(config: Config): void {
+    const roles = rolesFor(config);
+    for (const place of [...this.places.values()])
+      if (!roles.includes(place.role)) void this.removePlace(place, 0);
+  }
+
+  /** Empty text when the room has taken that generation, else why it hasn't. */
+  private answerOf(name: string, generation: number, isNew: boolean): Promise<string> {
+    return new Promise((resolve) => {
+      const timer = setTimeout(() => finish(`the room ${name} doesn't answer`), CHANGE_MS_MAX);
+      const finish = (refusal: string): void => {
+        clearTimeout(timer);
+        this.answers.delete(name);
+        resolve(refusal);
+      };
+      this.answers.set(name, { generation, isNew, resolve: finish });
+    });
+  }
+
+  // ---- The journal ------------------------------------------------------------------------------------
+
+  /** An entry of the master's own log. */
+  tellJournal(message: Message): Told {
+    const room = this.supervisor.room('journal');
+    const listens = room !== null && (room.state === 'ready' || room.state === 'draining');
+    if (!listens) return 'absent';
+    return room.trySend(message) ? 'sent' : 'full';
+  }
+
+  /** The log's file was opened anew. */
+  giveLogFile(): void {
+    const room = this.supervisor.room('journal');
+    if (room === null) return;
+    const problem = this.options.foundations.logFiles.giveTo(room);
+    if (problem !== '') this.log.error(`the journal can't be given its file: ${problem}`);
+  }
+
+  private rotateLog(): void {
+    const problem = this.options.foundations.logFiles.rotate();
+    if (problem !== '') this.log.error(`the log file can't be rotated: ${problem}`);
+    this.giveLogFile();
+  }
+
+  // ---- What rooms say ---------------------------------------------------------------------------------
+
+  onRoomReady(name: string, generation: number): void {
+    this.refusals.delete(name);
+    const answer = this.answers.get(name);
+    if (answer !== undefined && answer.generation <= generation) answer.resolve('');
+  }
+
+  onRoomMessage(name: string, message: Message): void {
+    if (message.kind === 'refused') {
+      this.refusals.set(name, message.reason);
+      const answer = this.answers.get(name);
+      if (answer !== undefined && answer.generation === message.generation) answer.resolve(message.reason);
+    } else if (message.kind === 'rotate') this.rotateLog();
+  }
+
+  onRoomLost(name: string, reason: string, retryMs: number): void {
+    this.peers.moveOut(name);
+    const answer = this.answers.get(name);
+    const lasting = answer?.isNew === true ? `the room ${name} can't be started: ${reason}` : '';
+    answer?.resolve(this.refusals.get(name) ?? lasting);
+    this.log.error(`the room ${name} is gone`, { reason, again_in_ms: retryMs });
+  }
+}
+
+function master(): HouseRoom {
+  return {
+    name: 'master',
+    role: 'master',
+    state: 'ready',
+    pid: process.pid,
+    restarts: 0,
+    residentBytes: process.memoryUsage.rss(),
+    startedSeconds: startedSeconds(0),
+    measures: [],
+  };
+}
+
+/** Seconds since 1970, of milliseconds since this process began. */
+function startedSeconds(sinceStartMs: number): number {
+  return Math.floor((performance.timeOrigin + sinceStartMs) / 1000);
+}
+
+/** Rooms that a configuration needs, in their order. */
+export function rolesFor(config: Config): RoomRole[] {
+  const roles: RoomRole[] = ['journal'];
+  const hasClientKeys = config.upstreams.some(({ servers }) =>
+    servers.some(({ clientKeyPath }) => clientKeyPath !== null),
+  );
+  if (config.tls !== null || hasClientKeys) roles.push('keys');
+  if (needsOutbound(config)) roles.push('outbound');
+  roles.push('edge');
+  return roles;
+}
+
+/** `server.threads`, where 0 is one for each core. */
+export function workersOf({ server }: Config, cores: readonly number[]): number {
+  return server.threads === 0 ? cores.length : server.threads;
+}

@@ -1,0 +1,311 @@
+/**
+ * The master's start-up order: the configuration judged by a child, confinement planned, log, listening sockets, rooms,
+ * signals. It never reads a byte that came from a network, and never a private key.
+ */
+
+import { stat } from 'node:fs/promises';
+import type { Config } from '../config/model.ts';
+import { formatProblem } from '../config/problem.ts';
+import { Log } from '../log/log.ts';
+import type { House as HouseState } from '../shared/house-board.ts';
+import { measureLine, unmetDemands } from './describe.ts';
+import { Foundations } from './foundations.ts';
+import { House, workersOf } from './house.ts';
+import { HouseSink } from './house-sink.ts';
+import { ioBackend } from './io-backend.ts';
+import { type Accepted, type Judged, judge } from './judge.ts';
+import { Listeners, listenerWishes } from './listeners.ts';
+import { LogFiles } from './log-files.ts';
+import { coresOf, probeMachine } from './machine.ts';
+import { needingRestart, withoutRestart } from './restart-keys.ts';
+import { ServiceNotification } from './service-notification.ts';
+import { inheritance, startSuccessor } from './upgrade.ts';
+
+const EXIT_OK = 0;
+const EXIT_CONFIG = 1;
+const EXIT_START = 3;
+/** How often the board tells other rooms how the house is. */
+const BOARD_MS = 1000;
+
+/** Runs the house until it is asked to stop. Resolves to the exit code; why it didn't start is on standard error. */
+export async function startMaster(configPath: string, shownPath: string, version: string): Promise<number> {
+  // libuv's threads must be there before a namespace for process ids is made.
+  await stat('/');
+  const judged = await judge(configPath, 1);
+  tell(judged, shownPath);
+  if (judged.accepted === null) {
+    const count = judged.problems.length === 1 ? 'one problem' : `${judged.problems.length} problems`;
+    complain(`${shownPath}: ${count}; nothing was started.`);
+    return EXIT_CONFIG;
+  }
+  const master = new Master(configPath, judged.accepted, version);
+  try {
+    const refusal = await master.start();
+    if (refusal === '') return await master.run();
+    await master.end();
+    complain(`Error: ${refusal}`);
+  } catch (error) {
+    await master.end();
+    complain(`Error: ${reasonOf(error)}`);
+  }
+  return EXIT_START;
+}
+
+class Master {
+  private readonly configPath: string;
+  private readonly version: string;
+  private inForce: Accepted;
+  private readonly sink: HouseSink;
+  private readonly log: Log;
+  private readonly listeners: Listeners;
+  private readonly service: ServiceNotification;
+  private foundations: Foundations | null;
+  private house: House | null;
+  private generation: number;
+  /** Reloads, reopening, upgrades: one after the other, in the order in which they were asked for. */
+  private turn: Promise<void>;
+  private isLeaving: boolean;
+  private readonly startedSeconds: number;
+  private configuredSeconds: number;
+  private lastReload: HouseState['lastReload'];
+
+  constructor(configPath: string, accepted: Accepted, version: string) {
+    this.configPath = configPath;
+    this.version = version;
+    this.inForce = accepted;
+    this.generation = accepted.generation;
+    this.sink = new HouseSink();
+    this.log = new Log(accepted.config.logging, this.sink);
+    this.listeners = new Listeners();
+    this.service = new ServiceNotification();
+    this.foundations = null;
+    this.house = null;
+    this.turn = Promise.resolve();
+    this.isLeaving = false;
+    this.startedSeconds = nowSeconds();
+    this.configuredSeconds = this.startedSeconds;
+    this.lastReload = null;
+  }
+
+  /** Empty text when all rooms are ready, else why not. */
+  async start(): Promise<string> {
+    const { config } = this.inForce;
+    const cores = coresOf();
+    const workers = workersOf(config, cores);
+    const logFiles = openLog(config);
+    if (typeof logFiles === 'string') return logFiles;
+    const { io, reason } = ioBackend();
+    const inherited = inheritance();
+    const problem = this.listeners.open(
+      listenerWishes(config.server),
+      workers,
+      config.performance.reuseportBalancing,
+      inherited?.listeners ?? [],
+    );
+    if (problem !== '') return problem;
+    this.foundations = new Foundations(workers, this.listeners, logFiles);
+    const machine = probeMachine();
+    this.house = new House({ machine, io, cores, foundations: this.foundations, log: this.log });
+    const unmet = this.judgeConfinement(config);
+    if (unmet !== '') return unmet;
+    const { house } = this;
+    this.sink.toJournal((message) => house.tellJournal(message));
+    for (const { address, kind } of this.listeners.addresses) {
+      const what = kind === 'redirect' ? 'redirecting to HTTPS from' : 'listening on';
+      this.log.info(`${what} ${addressText(address)}`);
+    }
+    for (const note of this.listeners.notes) this.log.warn(note);
+    this.warnOfUnverified(config);
+    const failure = await this.house.start(this.inForce);
+    if (failure !== '') return failure;
+    this.log.info(`ready, with ${io}`, { because: reason, workers });
+    inherited?.ready();
+    if (inherited !== null) this.listeners.takeOver();
+    this.service.mainProcess(process.pid);
+    this.service.ready(`${workers} ${workers === 1 ? 'worker' : 'workers'}`);
+    return '';
+  }
+
+  /** What was asked for and can't be had stops the start, unless degrading is allowed. */
+  private judgeConfinement(config: Config): string {
+    const lines = new Set<string>();
+    const degraded = new Set<string>();
+    for (const { measures } of this.house?.measures(config) ?? []) {
+      for (const measure of unmetDemands(measures)) lines.add(measureLine(measure));
+      for (const measure of measures) if (measure.state === 'degraded') degraded.add(measureLine(measure));
+    }
+    if (lines.size > 0 && !config.security.allowDegraded) {
+      return `rooms can't be confined as [security] asks: ${[...lines].join('; ')}. Change the keys, start with the privileges that they need, or set security.allow_degraded = true.`;
+    }
+    for (const line of degraded)
+      this.log.warn(`confinement is degraded: ${line}${lines.has(line) ? ' (allow_degraded)' : ''}`);
+    return '';
+  }
+
+  private warnOfUnverified({ upstreams }: Config): void {
+    for (const { url } of upstreams.flatMap(({ servers }) => servers.filter((each) => each.insecure)))
+      this.log.warn(
+        `backend ${url} is not verified (insecure = true): whoever is between can read and change all`,
+      );
+  }
+
+  /** Serves until it is asked to stop. */
+  async run(): Promise<number> {
+    const board = setInterval(() => this.showHouse(), BOARD_MS);
+    this.showHouse();
+    await new Promise<void>((resolve) => {
+      const onStop = (signal: NodeJS.Signals): void => {
+        if (this.isLeaving) {
+          this.log.warn(`${signal} again: what is in flight is cut`);
+          this.house?.kill();
+          return;
+        }
+        this.isLeaving = true;
+        const open = this.house?.openConnections ?? 0;
+        this.log.info(`${signal}: stopping`, { open_connections: open });
+        this.service.stopping('finishing what is in flight');
+        resolve();
+      };
+      process.on('SIGTERM', onStop);
+      process.on('SIGINT', onStop);
+      process.on('SIGHUP', () => this.inTurn('reload', () => this.reload()));
+      process.on('SIGUSR1', () => this.inTurn('reopen', () => this.reopen()));
+      process.on('SIGUSR2', () => this.inTurn('upgrade', async () => (await this.upgrade()) && resolve()));
+    });
+    clearInterval(board);
+    await this.house?.stop(this.inForce.config.server.shutdownTimeoutSecs * 1000, () =>
+      this.log.info('stopped'),
+    );
+    await this.end();
+    return EXIT_OK;
+  }
+
+  /** Nothing is left: no room, no socket, no entry that waits. */
+  async end(): Promise<void> {
+    await this.house?.stop(0);
+    this.sink.toStandardError();
+    this.log.flush();
+    this.listeners.close();
+    this.foundations?.close();
+  }
+
+  private inTurn(what: string, work: () => Promise<unknown>): void {
+    this.turn = this.turn
+      .then(async () => {
+        if (!this.isLeaving) await work();
+      })
+      .catch((error: unknown) => this.log.error(`${what}: ${reasonOf(error)}`));
+  }
+
+  private async reload(): Promise<void> {
+    const { house, foundations } = this;
+    if (house === null || foundations === null) return;
+    this.service.reloading();
+    // Whoever moved the log file away asks for a new one with the same signal.
+    await this.reopen();
+    const judged = await judge(this.configPath, ++this.generation);
+    for (const problem of judged.problems) this.log.error(formatProblem(problem, 'reload'));
+    for (const warning of judged.warnings) this.log.warn(formatProblem(warning, 'reload'));
+    const refusal =
+      judged.accepted === null ? 'the configuration is wrong' : await this.changeTo(judged.accepted);
+    if (refusal === '') this.log.info('reload: the new configuration is in force');
+    else this.log.error(`reload: ${refusal}; the old configuration stays in force`);
+    this.lastReload = { atSeconds: nowSeconds(), succeeded: refusal === '', reason: refusal };
+    this.service.ready(refusal === '' ? 'reloaded' : `reload refused: ${refusal}`);
+  }
+
+  private async changeTo(next: Accepted): Promise<string> {
+    const { house, foundations } = this;
+    if (house === null || foundations === null) return '';
+    const before = this.inForce;
+    for (const key of needingRestart(before.config, next.config))
+      this.log.warn(`reload: ${key} needs a restart; the old value stays`);
+    const merged = { ...next, config: withoutRestart(before.config, next.config) };
+    const refusal = await house.change(merged, before, () => ++this.generation);
+    if (refusal !== '') return refusal;
+    this.inForce = merged;
+    this.configuredSeconds = nowSeconds();
+    this.log.follow(merged.config.logging);
+    this.followLogFile(foundations, merged.config);
+    return '';
+  }
+
+  private followLogFile({ logFiles }: Foundations, { logging }: Config): void {
+    try {
+      logFiles.follow(logging);
+      this.house?.giveLogFile();
+    } catch (error) {
+      this.log.error(
+        `reload: the log file ${logging.filePath ?? ''} can't be opened (${reasonOf(error)}); logging stays as it was`,
+      );
+    }
+  }
+
+  /** A new log file, where the old one was moved away. */
+  private async reopen(): Promise<void> {
+    const problem = this.foundations?.logFiles.reopen() ?? '';
+    if (problem !== '') this.log.error(`the log file can't be opened again: ${problem}`);
+    else this.house?.giveLogFile();
+  }
+
+  /** True when a new master serves and this one may go. */
+  private async upgrade(): Promise<boolean> {
+    this.log.info('SIGUSR2: starting a new master in this one’s place');
+    const successor = await startSuccessor(this.listeners.handOver());
+    if (typeof successor === 'string') {
+      this.log.error(`upgrade: ${successor}; everything stays as it was`);
+      return false;
+    }
+    this.isLeaving = true;
+    this.log.info('upgrade: the new master serves; this one finishes what it has', { pid: successor });
+    this.listeners.release();
+    return true;
+  }
+
+  /** For the metrics and the status page. */
+  private showHouse(): void {
+    const { house, foundations } = this;
+    if (house === null || foundations === null) return;
+    foundations.shared.house.write({
+      version: this.version,
+      startedSeconds: this.startedSeconds,
+      generation: this.inForce.generation,
+      configuredSeconds: this.configuredSeconds,
+      lastReload: this.lastReload,
+      logDropped: 0,
+      rooms: house.rooms(),
+    });
+  }
+}
+
+/** The log's file, or why it can't be opened. */
+function openLog({ logging }: Config): LogFiles | string {
+  try {
+    return new LogFiles(logging);
+  } catch (error) {
+    return `The log file ${logging.filePath ?? ''} can't be opened: ${reasonOf(error)}`;
+  }
+}
+
+function addressText(address: { family: string; address?: string; port?: number; path?: string }): string {
+  if (address.family === 'unix') return `unix:${address.path ?? ''}`;
+  return address.family === 'ipv6'
+    ? `[${address.address}]:${address.port}`
+    : `${address.address}:${address.port}`;
+}
+
+function tell({ problems, warnings }: Judged, shownPath: string): void {
+  for (const problem of [...problems, ...warnings]) complain(formatProblem(problem, shownPath));
+}
+
+function complain(text: string): void {
+  process.stderr.write(`${text}\n`);
+}
+
+function nowSeconds(): number {
+  return Math.floor(Date.now() / 1000);
+}
+
+function reasonOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}
