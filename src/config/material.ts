@@ -23,6 +23,12 @@ export interface KeyFile {
   readonly publicKeyHash: string;
 }
 
+/** What the keys room is told of a key. */
+export interface KeyOrder extends KeyFile {
+  /** Without it the configuration can't be taken. A key that was good once is only missed. */
+  readonly isNeeded: boolean;
+}
+
 export interface CertificateContent {
   /** The certificate and its intermediates, PEM; nothing else that the file may have held. */
   readonly certificate: string;

@@ -54,6 +54,15 @@ export class BlockingLoop {
     return this.doors.push(descriptor) - 1;
   }
 
+  /** Closes a door from this side. */
+  closeDoor(door: number): void {
+    const descriptor = this.doors[door];
+    if (descriptor < 0) return;
+    this.poll.drop(door + 1);
+    this.doors[door] = -1;
+    close(descriptor);
+  }
+
   /** Runs until the master has gone, or the handler has had enough. */
   run(): void {
     while (this.control.end === '') {
@@ -85,8 +94,6 @@ export class BlockingLoop {
       // Whoever doesn't take answers gets none.
       if (sent >= 0 || sent === -EAGAIN) return;
     }
-    this.poll.drop(door + 1);
-    this.doors[door] = -1;
-    close(descriptor);
+    this.closeDoor(door);
   }
 }

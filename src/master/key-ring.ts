@@ -7,7 +7,7 @@
  */
 
 import { closeSync, constants, fstatSync, openSync } from 'node:fs';
-import type { KeyFile } from '../config/material.ts';
+import type { KeyFile, KeyOrder } from '../config/material.ts';
 import type { Message } from '../ipc/message.ts';
 import { rewindFile } from '../sys/descriptors.ts';
 
@@ -19,12 +19,6 @@ const KEYS_PER_MESSAGE = 8;
 /** A room, or the channel to one that starts. */
 export interface KeyReceiver {
   send(message: Message, descriptors: readonly number[]): boolean;
-}
-
-/** What a keys room is told of a key. */
-export interface KeyOrder extends KeyFile {
-  /** Without it the configuration can't be taken. A key that was good once is only missed. */
-  readonly isNeeded: boolean;
 }
 
 /** A configuration that was accepted. */

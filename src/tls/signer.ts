@@ -4,7 +4,7 @@
  * TLS for the role of the key, and never tells why OpenSSL failed.
  */
 
-import { constants, createPrivateKey, type KeyObject, sign } from 'node:crypto';
+import { constants, createPrivateKey, KeyObject, sign } from 'node:crypto';
 import {
   decodeRequest,
   encodeReply,
@@ -73,15 +73,21 @@ export class Signer {
     this.reply = new Uint8Array(REPLY_BYTES_MAX);
   }
 
-  /**
-   * Takes a private key: PEM, PKCS #8 or the older forms, without a passphrase; in place of the one of this number,
-   * if there is one. Throws a KeyError where it is none that TLS here can use.
-   */
-  add(keyId: number, role: Role, pem: string | Buffer): void {
-    const key = readKey(pem);
+  /** Takes a private key, as a file or as `readPrivateKey` gave it; in place of the one of this number, if there is one. */
+  add(keyId: number, role: Role, source: string | Buffer | KeyObject): void {
+    const key = source instanceof KeyObject ? source : readPrivateKey(source);
     const before = this.keys.get(keyId);
     const tokens = before?.tokens ?? this.rate.burst;
     this.keys.set(keyId, new HeldKey(key, role, tokens, before?.filledAtMs ?? this.now()));
+  }
+
+  has(keyId: number): boolean {
+    return this.keys.has(keyId);
+  }
+
+  /** The numbers of all keys. */
+  get keyIds(): number[] {
+    return [...this.keys.keys()];
   }
 
   /** Forgets a key. */
@@ -119,7 +125,11 @@ export class Signer {
   }
 }
 
-function readKey(pem: string | Buffer): KeyObject {
+/**
+ * A private key in PEM, PKCS #8 or the older forms, without a passphrase; what else is in the text doesn't matter.
+ * Throws a KeyError where it is none that TLS here can use.
+ */
+export function readPrivateKey(pem: string | Buffer): KeyObject {
   let key: KeyObject;
   try {
     key = createPrivateKey(pem);
