@@ -57,6 +57,8 @@ export interface SecurityConfig {
   readonly dropPrivilegesGroup: string | null;
   /** 0: no limit. */
   readonly maxConcurrentConnections: number;
+  /** 0: no limit. */
+  readonly maxConnectionsPerIp: number;
   readonly allowDegraded: boolean;
   readonly enableSeccomp: boolean | null;
   readonly seccompMode: 'disabled' | 'log' | 'filter' | 'strict' | null;

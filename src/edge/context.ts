@@ -3,6 +3,7 @@
 import type { FieldSection } from '../http/fields.ts';
 import type { Reactor } from '../io/reactor.ts';
 import type { VerdictTable } from '../shared/health-verdicts.ts';
+import type { ClientAddress } from './client-address.ts';
 import type { Exchange } from './exchange.ts';
 import type { ForwardedParts } from './forwarded.ts';
 import type { Generation } from './generation.ts';
@@ -23,6 +24,7 @@ export interface EdgeLimits {
 
 /** A client's connection, whatever it speaks, as the worker sees it. */
 export interface ClientConnection {
+  readonly client: ClientAddress;
   /** The edge stops: closes now when idle, else after what is in progress. */
   shutdown(): void;
   /** The edge's patience is over. */

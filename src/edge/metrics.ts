@@ -24,6 +24,8 @@ import {
   C_CPU,
   C_HTTP2_FLOODS,
   C_LOG_DROPPED,
+  C_REFUSED_BY_ADDRESS,
+  C_REFUSED_BY_TOTAL,
   C_RELOADS_FAILED,
   C_RELOADS_OK,
   C_TLS_FAILED,
@@ -33,7 +35,6 @@ import {
   C_TUNNEL_SENT,
   G_BUFFERS_FREE,
   G_BUFFERS_USED,
-  G_CONNECTIONS_LIMIT,
   G_CONNECTIONS_OPEN,
   G_CONNECTIONS_SHAKING,
   G_FDS_MAX,
@@ -48,6 +49,8 @@ import {
 } from '../metrics/layout.ts';
 import { Totals } from '../metrics/totals.ts';
 import type { VerdictTable } from '../shared/health-verdicts.ts';
+import type { House } from '../shared/house-board.ts';
+import type { SharedState } from '../shared/state.ts';
 import type { BackendServer } from './backend-server.ts';
 import type { Exchange } from './exchange.ts';
 import {
@@ -73,11 +76,17 @@ export interface MetricsSource {
   readonly reactor: Reactor;
   readonly log: Log;
   readonly verdicts: VerdictTable;
-  readonly counters: { readonly connections: number; readonly acceptPauses: number };
+  readonly counters: {
+    readonly connections: number;
+    readonly acceptPauses: number;
+    readonly refusedByAddress: number;
+    readonly refusedByTotal: number;
+  };
+  readonly shared: SharedState;
   /** Connections of clients, and how many of them are in their TLS handshake. */
   readonly openConnections: number;
   readonly shakingConnections: number;
-  /** 0: no limit. */
+  /** Of all workers together; 0: no limit. */
   readonly connectionsMax: number;
   backendServers(): BackendServer[];
   upstreamGroups(): readonly UpstreamGroup[];
@@ -116,6 +125,7 @@ export class EdgeMetrics implements TimerHandler {
   private certificates: readonly CertificateExpiry[];
   private reloadedSeconds: number;
   private reloadSucceeded: boolean;
+  private house: House | null;
 
   constructor(source: MetricsSource, shared: SharedMetrics) {
     const { memory, offset, workers, own } = shared;
@@ -134,6 +144,7 @@ export class EdgeMetrics implements TimerHandler {
     this.certificates = [];
     this.reloadedSeconds = this.wallSeconds();
     this.reloadSucceeded = true;
+    this.house = null;
     area.set(G_WORKERS, 1);
     if (this.areas.length > 1) this.armTimer();
   }
@@ -261,6 +272,8 @@ export class EdgeMetrics implements TimerHandler {
     const { counters, pool } = source.reactor;
     this.publishCounter(C_CONNECTIONS_ACCEPTED, source.counters.connections);
     this.publishCounter(C_ACCEPT_PAUSES, source.counters.acceptPauses);
+    this.publishCounter(C_REFUSED_BY_ADDRESS, source.counters.refusedByAddress);
+    this.publishCounter(C_REFUSED_BY_TOTAL, source.counters.refusedByTotal);
     this.publishCounter(C_ACCEPT_ERRORS, counters.acceptErrors);
     this.publishCounter(C_BYTES_RECEIVED, counters.bytesReceived);
     this.publishCounter(C_BYTES_SENT, counters.bytesSent);
@@ -268,7 +281,6 @@ export class EdgeMetrics implements TimerHandler {
     this.publishCounter(C_LOG_DROPPED, source.log.dropped);
     area.set(G_CONNECTIONS_OPEN, source.openConnections);
     area.set(G_CONNECTIONS_SHAKING, source.shakingConnections);
-    area.set(G_CONNECTIONS_LIMIT, source.connectionsMax);
     area.set(G_FDS_OPEN, descriptorsOpen(counters.handlesOpen));
     area.set(G_FDS_MAX, this.fdsMax);
     const sizes = [pool.shape.small, pool.shape.medium, pool.shape.large];
@@ -314,6 +326,9 @@ export class EdgeMetrics implements TimerHandler {
   }
 
   private facts(): Facts {
+    // What can't be read at the moment is as it was: counters never go back.
+    this.house = this.source.shared.house.read() ?? this.house;
+    const { house } = this;
     return {
       methods: METHOD_WORDS,
       faults: FAULT_WORDS,
@@ -328,10 +343,13 @@ export class EdgeMetrics implements TimerHandler {
         })),
       ),
       certificates: this.certificates,
+      connectionsMax: this.source.connectionsMax,
       reloadedSeconds: this.reloadedSeconds,
       reloadSucceeded: this.reloadSucceeded,
-      startSeconds: this.startSeconds,
+      startSeconds: house?.startedSeconds || this.startSeconds,
       build: { ...this.build },
+      rooms: house?.rooms ?? [],
+      journalDropped: house?.logDropped ?? 0,
     };
   }
 }

@@ -35,7 +35,7 @@ export interface PlainConnections {
     isHttp2: boolean,
   ): SocketHandler;
   /** A connection ended before its protocol was known. */
-  onChoiceGone(): void;
+  onChoiceGone(client: ClientAddress): void;
 }
 
 export class PlainAcceptor {
@@ -155,7 +155,7 @@ class FirstBytes implements SocketHandler, TimerHandler {
   onClose(): void {
     assert(this.isClosed, 'closed without being asked');
     this.waiting.delete(this);
-    this.worker.onChoiceGone();
+    this.worker.onChoiceGone(this.client);
   }
 }
 

@@ -28,8 +28,8 @@ export interface SecureConnections {
   /** The connection is secured; `socket` is its port and must be given a handler. */
   onSecured(socket: TlsSocket, handshake: Handshake, client: ClientAddress): void;
   onHandshakeFailed(client: ClientAddress, reason: string): void;
-  /** One connection less is in its handshake. */
-  onHandshakeGone(): void;
+  /** A connection ended in its handshake. */
+  onHandshakeGone(client: ClientAddress): void;
 }
 
 export class TlsAcceptor implements TlsOwner {
@@ -56,15 +56,15 @@ export class TlsAcceptor implements TlsOwner {
     this.sessions = sessions;
   }
 
-  /** Begins the handshake of an accepted socket. Without memory the socket stays without a handler: the reactor closes it. */
-  accept(handle: Handle, client: ClientAddress, handshakeMs: number): void {
+  /** Begins the handshake of an accepted socket. False: there is no memory for it, and the socket is still the caller's. */
+  accept(handle: Handle, client: ClientAddress, handshakeMs: number): boolean {
     const ssl = this.sessions.newSession();
-    if (ssl === 0) return;
+    if (ssl === 0) return false;
     let handshake: Handshake;
     try {
       handshake = new Handshake(ssl, true);
     } catch {
-      return;
+      return false;
     }
     const { reactor } = this.worker;
     const kernel = this.sessions.kernel ?? null;
@@ -74,6 +74,7 @@ export class TlsAcceptor implements TlsOwner {
         : new KernelTlsSocket(reactor, handle, handshake, this, kernel);
     this.shaking.set(socket, client);
     socket.accept(handshakeMs);
+    return true;
   }
 
   onTlsOpen(socket: TlsSocket, handshake: Handshake): void {
@@ -81,7 +82,6 @@ export class TlsAcceptor implements TlsOwner {
     this.shaking.delete(socket);
     if (client === undefined) return;
     this.worker.onSecured(socket, handshake, client);
-    this.worker.onHandshakeGone();
   }
 
   onTlsFailed(socket: TlsSocket, reason: string): void {
@@ -90,7 +90,9 @@ export class TlsAcceptor implements TlsOwner {
   }
 
   onTlsClosed(socket: TlsSocket): void {
-    if (this.shaking.delete(socket)) this.worker.onHandshakeGone();
+    const client = this.shaking.get(socket);
+    this.shaking.delete(socket);
+    if (client !== undefined) this.worker.onHandshakeGone(client);
   }
 
   /** The edge's patience is over. */

@@ -16,6 +16,7 @@ import { SCHEME_HTTP, SCHEME_HTTPS } from '../http/message.ts';
 import type { HeadLimits } from '../http1/request-parser.ts';
 import type { Handle, ListenerHandler, Reactor, SocketHandler } from '../io/reactor.ts';
 import { AccessRecord, type Log } from '../log/log.ts';
+import { OVER_ADDRESS, TAKEN } from '../shared/connection-counts.ts';
 import type { VerdictTable } from '../shared/health-verdicts.ts';
 import { SharedState } from '../shared/state.ts';
 import type { SocketPort } from '../socket/port.ts';
@@ -41,6 +42,7 @@ import { ProxyResponder } from './proxy-responder.ts';
 import type { RouteAction } from './route.ts';
 import { type SecureConnections, TlsAcceptor, type TlsSessions } from './tls-acceptor.ts';
 import type { UpstreamGroup } from './upstream-group.ts';
+import { WaitingConnections } from './waiting-connections.ts';
 
 /** Objects of each kind that are kept for reuse; more go to the garbage collector. */
 const POOLED_MAX = 1024;
@@ -49,6 +51,10 @@ const RESPONSE_HEAD_BYTES_MAX = 65536;
 const RESPONSE_LINE_BYTES_MAX = 8192;
 /** After accepting failed for want of descriptors or memory it is tried again this soon. */
 const ACCEPT_RETRY_MS = 250;
+/** How often this worker looks whether others' connections have left it room, and whether some have waited too long. */
+const LOOK_MS = 250;
+/** Refused connections are told of this seldom. */
+const REFUSAL_LOG_MS = 1000;
 /** When accepting has gone on for so long, its trouble is over; until then a further pause is no news. */
 const ACCEPT_CALM_MS = 5000;
 const BACKLOG = 4096;
@@ -61,6 +67,7 @@ const DATE_VALUE_BYTES = 29;
 const T_ACCEPT = 1;
 const T_SHUTDOWN = 2;
 const T_CALM = 3;
+const T_LOOK = 4;
 
 /** What the worker counts; plain numbers. */
 export interface EdgeCounters {
@@ -68,6 +75,9 @@ export interface EdgeCounters {
   exchanges: number;
   /** Times that accepting was paused. */
   acceptPauses: number;
+  /** Connections that were closed unread: too many of one address, or of all for too long. */
+  refusedByAddress: number;
+  refusedByTotal: number;
 }
 
 export class EdgeWorker
@@ -99,6 +109,8 @@ export class EdgeWorker
   /** Those that answer every request in one way, and never by a route. */
   private readonly listenerActions: Map<Handle, RouteAction>;
   private readonly connections: Set<ClientConnection>;
+  /** Those for which there was no room. */
+  private readonly waiting: WaitingConnections;
   /** Connections without TLS of which nothing was read yet. */
   private readonly plain: PlainAcceptor;
   /** What connections of HTTP/2 share; made with the first of them. */
@@ -117,7 +129,10 @@ export class EdgeWorker
   private readonly acceptTimer: Timer;
   private readonly shutdownTimer: Timer;
   private readonly calmTimer: Timer;
+  private readonly lookTimer: Timer;
   private acceptPaused: boolean;
+  private refusalLoggedMs: number;
+  private refusalsUnlogged: number;
   /** A pause was logged, and its end was not. */
   private acceptTroubled: boolean;
   private readonly dateLine: number;
@@ -131,7 +146,13 @@ export class EdgeWorker
     this.log = log;
     this.shared = shared;
     this.verdicts = shared.verdicts;
-    this.counters = { connections: 0, exchanges: 0, acceptPauses: 0 };
+    this.counters = {
+      connections: 0,
+      exchanges: 0,
+      acceptPauses: 0,
+      refusedByAddress: 0,
+      refusedByTotal: 0,
+    };
     this.metrics = null;
     this.sharedMetrics = shared.metrics;
     this.isDraining = false;
@@ -140,6 +161,7 @@ export class EdgeWorker
     this.unixListeners = new Set();
     this.listenerActions = new Map();
     this.connections = new Set();
+    this.waiting = new WaitingConnections(reactor);
     this.plain = new PlainAcceptor(this);
     this.http2 = null;
     this.tls = null;
@@ -159,6 +181,9 @@ export class EdgeWorker
     this.acceptTimer = new Timer(this, T_ACCEPT);
     this.shutdownTimer = new Timer(this, T_SHUTDOWN);
     this.calmTimer = new Timer(this, T_CALM);
+    this.lookTimer = new Timer(this, T_LOOK);
+    this.refusalLoggedMs = Number.NEGATIVE_INFINITY;
+    this.refusalsUnlogged = 0;
     this.acceptPaused = false;
     this.acceptTroubled = false;
     this.forwardedParts = new ForwardedParts(this.constants);
@@ -261,6 +286,14 @@ export class EdgeWorker
     return server;
   }
 
+  /** Servers have other addresses than before, by URL. */
+  readdress(changed: ResolvedServers): void {
+    for (const { server } of this.servers.values()) {
+      const addresses = changed.get(server.url);
+      if (addresses !== undefined) server.readdress(addresses);
+    }
+  }
+
   leave(server: BackendServer): void {
     const known = this.servers.get(server.key);
     if (known === undefined || known.server !== server || --known.users > 0) return;
@@ -277,12 +310,25 @@ export class EdgeWorker
       { backlog: BACKLOG, reusePort: false, unixMode: 0o666 },
       this,
     );
-    if (listener < 0) return listener;
+    return listener < 0 ? listener : this.addListener(listener, action);
+  }
+
+  /** The same for a socket that listens already; `accept` has the reactor accept from it. */
+  listenOn(
+    accept: (handler: ListenerHandler) => Handle,
+    action: RouteAction | null = null,
+  ): SocketAddress | number {
+    const listener = accept(this);
+    return listener < 0 ? listener : this.addListener(listener, action);
+  }
+
+  private addListener(listener: Handle, action: RouteAction | null): SocketAddress {
+    const address = this.reactor.localAddress(listener);
     this.listeners.push(listener);
     if (address.family === 'unix') this.unixListeners.add(listener);
     if (action !== null) this.listenerActions.set(listener, action);
     else if (this.tls !== null) this.secureListeners.add(listener);
-    return this.reactor.localAddress(listener);
+    return address;
   }
 
   onAccept(listener: Handle, handle: Handle): void {
@@ -291,8 +337,42 @@ export class EdgeWorker
     if (address.family === 'unix' && !this.unixListeners.has(listener)) return;
     const client = ClientAddress.of(address);
     this.counters.connections++;
+    if (this.waiting.size > 0 || !this.takePlace(listener, handle, client))
+      this.waiting.add(listener, handle, client);
+    this.regulateAccept();
+  }
+
+  /** Serves a connection, or refuses it; false: there are too many of them. */
+  private takePlace(listener: Handle, handle: Handle, client: ClientAddress): boolean {
+    const { maxConcurrentConnections, maxConnectionsPerIp } = this.config.security;
+    const perAddressMax = this.current().trusts(client) ? 0 : maxConnectionsPerIp;
+    const taking = this.shared.connections.take(client.words, maxConcurrentConnections, perAddressMax);
+    if (taking === TAKEN) this.serve(listener, handle, client);
+    else if (taking === OVER_ADDRESS) this.refuse(handle, client);
+    else return false;
+    return true;
+  }
+
+  private refuse(handle: Handle, client: ClientAddress): void {
+    const { nowMs } = this.reactor;
+    this.reactor.close(handle, false);
+    this.counters.refusedByAddress++;
+    this.refusalsUnlogged++;
+    if (nowMs - this.refusalLoggedMs < REFUSAL_LOG_MS) return;
+    this.log.warn('connections are refused: security.max_connections_per_ip is reached', {
+      client: client.text,
+      refused: this.refusalsUnlogged,
+    });
+    this.refusalLoggedMs = nowMs;
+    this.refusalsUnlogged = 0;
+  }
+
+  private serve(listener: Handle, handle: Handle, client: ClientAddress): void {
     if (this.tls !== null && this.secureListeners.has(listener)) {
-      this.tls.accept(handle, client, this.limits.clientHeaderTimeoutMs);
+      const begun = this.tls.accept(handle, client, this.limits.clientHeaderTimeoutMs);
+      if (begun) return;
+      this.shared.connections.give(client.words);
+      this.reactor.close(handle, false);
     } else {
       const action = this.listenerActions.get(listener) ?? null;
       // With prior knowledge HTTP/2 needs no TLS; where everything is redirected nobody has any.
@@ -300,7 +380,6 @@ export class EdgeWorker
         this.plain.accept(handle, client, action, this.limits.clientHeaderTimeoutMs);
       else this.begin(this.reactor, handle, client, SCHEME_HTTP, action, false);
     }
-    this.regulateAccept();
   }
 
   /** A connection whose protocol is known. */
@@ -333,13 +412,11 @@ export class EdgeWorker
     action: RouteAction | null,
     isHttp2: boolean,
   ): SocketHandler {
-    const handler = this.begin(this.reactor, handle, client, SCHEME_HTTP, action, isHttp2);
-    this.onConnectionGone();
-    return handler;
+    return this.begin(this.reactor, handle, client, SCHEME_HTTP, action, isHttp2);
   }
 
-  onChoiceGone(): void {
-    this.onConnectionGone();
+  onChoiceGone(client: ClientAddress): void {
+    this.onConnectionGone(client);
   }
 
   onSecured(socket: TlsSocket, handshake: Handshake, client: ClientAddress): void {
@@ -354,8 +431,8 @@ export class EdgeWorker
     this.log.info(`TLS handshake failed: ${reason}`, { client: client.text });
   }
 
-  onHandshakeGone(): void {
-    this.onConnectionGone();
+  onHandshakeGone(client: ClientAddress): void {
+    this.onConnectionGone(client);
   }
 
   onAcceptError(_listener: Handle, errno: number): void {
@@ -368,7 +445,10 @@ export class EdgeWorker
   private regulateAccept(): void {
     if (this.generation === null || this.isDraining) return;
     const limit = this.generation.config.security.maxConcurrentConnections;
-    const full = limit > 0 && this.openConnections >= limit;
+    this.admitWaiting();
+    const full = this.waiting.size > 0 || (limit > 0 && this.shared.connections.total >= limit);
+    if (full && this.lookTimer.deadlineMs < 0)
+      this.reactor.timers.arm(this.lookTimer, this.reactor.nowMs + LOOK_MS);
     if (full && !this.acceptPaused) {
       if (this.pauseAccept())
         this.log.warn('accepting is paused: security.max_concurrent_connections is reached', { limit });
@@ -376,6 +456,17 @@ export class EdgeWorker
     } else if (!full && this.acceptPaused && this.acceptTimer.deadlineMs < 0) {
       this.resumeAccept();
     }
+  }
+
+  /** Serves those that wait as far as there is room by now. */
+  private admitWaiting(): void {
+    const { waiting } = this;
+    while (waiting.size > 0) {
+      const first = waiting.first();
+      if (!this.takePlace(first.listener, first.handle, first.client)) break;
+      waiting.remove(first);
+    }
+    this.counters.refusedByTotal += waiting.closeOverdue();
   }
 
   /** Returns whether that is news for the log: once for each time of trouble, however often accepting is tried in it. */
@@ -397,16 +488,17 @@ export class EdgeWorker
 
   onConnectionClosed(connection: ClientConnection): void {
     this.connections.delete(connection);
-    this.onConnectionGone();
+    this.onConnectionGone(connection.client);
   }
 
-  private onConnectionGone(): void {
+  private onConnectionGone(client: ClientAddress): void {
+    this.shared.connections.give(client.words);
     if (this.acceptPaused) this.regulateAccept();
     if (this.isDraining) this.checkStopped();
   }
 
   onTimer(timer: Timer): void {
-    if (timer.kind === T_ACCEPT) {
+    if (timer.kind === T_ACCEPT || timer.kind === T_LOOK) {
       this.regulateAccept();
       return;
     }
@@ -432,6 +524,8 @@ export class EdgeWorker
     this.onStopped = onStopped;
     this.reactor.timers.disarm(this.acceptTimer);
     this.reactor.timers.disarm(this.calmTimer);
+    this.reactor.timers.disarm(this.lookTimer);
+    this.waiting.abort();
     for (const listener of this.listeners.splice(0)) this.reactor.close(listener, false);
     for (const connection of [...this.connections]) connection.shutdown();
     this.plain.abort();

@@ -16,6 +16,8 @@ import {
   C_CPU,
   C_HTTP2_FLOODS,
   C_LOG_DROPPED,
+  C_REFUSED_BY_ADDRESS,
+  C_REFUSED_BY_TOTAL,
   C_RELOADS_FAILED,
   C_RELOADS_OK,
   C_TLS_FAILED,
@@ -25,7 +27,6 @@ import {
   C_TUNNEL_SENT,
   G_BUFFERS_FREE,
   G_BUFFERS_USED,
-  G_CONNECTIONS_LIMIT,
   G_CONNECTIONS_OPEN,
   G_CONNECTIONS_SHAKING,
   G_FDS_MAX,
@@ -64,12 +65,20 @@ export interface Facts {
   }[];
   /** By what an operator calls it: the path of its file. Seconds since 1970. */
   readonly certificates: readonly { readonly name: string; readonly expirySeconds: number }[];
+  /** Of all workers together; 0: no limit. */
+  readonly connectionsMax: number;
   /** Seconds since 1970; 0: none yet. */
   readonly reloadedSeconds: number;
   readonly reloadSucceeded: boolean;
   readonly startSeconds: number;
   readonly build: Readonly<Record<string, string>>;
+  /** What the master tells of the rooms; empty where there are none. */
+  readonly rooms: readonly { readonly name: string; readonly state: string; readonly restarts: number }[];
+  /** Entries of the log that the journal could not write. */
+  readonly journalDropped: number;
 }
+
+const ROOM_STATES: readonly string[] = ['starting', 'ready', 'draining', 'ended'];
 
 const MS_PER_SECOND = 1000;
 /** Pieces that the page is written in: about so many characters, so that no turn of the loop is spent on it alone. */
@@ -307,11 +316,11 @@ const SATURATION: readonly Family[] = [
     'Connections of clients that are in their TLS handshake.',
     G_CONNECTIONS_SHAKING,
   ),
-  scalar(
+  fact(
     'sallyport_connections_limit',
-    'gauge',
+    [],
     'security.max_concurrent_connections; 0: no limit.',
-    G_CONNECTIONS_LIMIT,
+    (out, { connectionsMax }) => out.sample([], connectionsMax),
   ),
   scalar(
     'sallyport_connections_accepted_total',
@@ -330,6 +339,16 @@ const SATURATION: readonly Family[] = [
     'counter',
     'Times that the system could not give an accepted connection.',
     C_ACCEPT_ERRORS,
+  ),
+  several(
+    'sallyport_connections_refused_total',
+    'counter',
+    'reason',
+    'Connections that were closed unread: too many of one address (security.max_connections_per_ip), or of all for too long.',
+    [
+      ['address', C_REFUSED_BY_ADDRESS],
+      ['total', C_REFUSED_BY_TOTAL],
+    ],
   ),
   {
     name: 'sallyport_buffers',
@@ -359,12 +378,15 @@ const SATURATION: readonly Family[] = [
       ['sent', C_BYTES_SENT],
     ],
   ),
-  scalar(
-    'sallyport_log_entries_dropped_total',
-    'counter',
-    'Entries of the log that were not written: its queue was full, or its file failed.',
-    C_LOG_DROPPED,
-  ),
+  {
+    name: 'sallyport_log_entries_dropped_total',
+    type: 'counter',
+    labels: [],
+    help: 'Entries of the log that were not written: its queue was full, or its file failed.',
+    write: atOnce((out, totals, facts) => {
+      out.sample([], totals.cells[C_LOG_DROPPED] + facts.journalDropped);
+    }),
+  },
 ];
 
 const UPSTREAMS: readonly Family[] = [
@@ -456,6 +478,23 @@ const TLS: readonly Family[] = [
   ),
 ];
 
+const ROOMS: readonly Family[] = [
+  {
+    name: 'sallyport_room_restarts_total',
+    type: 'counter',
+    labels: ['room'],
+    help: 'Times that a room was started again.',
+    write: atOnce((out, _totals, facts) => {
+      for (const { name, restarts } of facts.rooms) out.sample(['room', name], restarts);
+    }),
+  },
+  fact('sallyport_room_state', ['room', 'state'], '1: the room is in this state.', (out, { rooms }) => {
+    for (const room of rooms)
+      for (const state of ROOM_STATES)
+        out.sample(['room', room.name, 'state', state], room.state === state ? 1 : 0);
+  }),
+];
+
 const PROCESS: readonly Family[] = [
   several(
     'sallyport_config_reloads_total',
@@ -497,7 +536,7 @@ const PROCESS: readonly Family[] = [
   fact(
     'process_start_time_seconds',
     [],
-    'When the process that wrote this page started, in seconds since 1970.',
+    'When the server started, in seconds since 1970.',
     (out, { startSeconds }) => out.sample([], startSeconds),
   ),
 ];
@@ -509,5 +548,6 @@ export const FAMILIES: readonly Family[] = [
   ...UPSTREAMS,
   ...TLS,
   ...HTTP2,
+  ...ROOMS,
   ...PROCESS,
 ];

@@ -63,6 +63,8 @@ export const C_TUNNEL_RECEIVED = 10;
 export const C_TUNNEL_SENT = 11;
 export const C_TLS_FULL = 12;
 export const C_TLS_RESUMED = 13;
+export const C_REFUSED_BY_ADDRESS = 14;
+export const C_REFUSED_BY_TOTAL = 15;
 /** Failed handshakes by class: this many cells. */
 export const C_TLS_FAILED = 16;
 export const TLS_FAILURES_MAX = 16;
@@ -73,7 +75,6 @@ export const HTTP2_FLOODS_MAX = 16;
 export const G_FIRST = 64;
 export const G_CONNECTIONS_OPEN = 64;
 export const G_CONNECTIONS_SHAKING = 65;
-export const G_CONNECTIONS_LIMIT = 66;
 export const G_TUNNELS = 67;
 export const G_FDS_OPEN = 68;
 export const G_FDS_MAX = 69;

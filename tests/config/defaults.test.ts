@@ -41,6 +41,7 @@ test('a file with a listener and a directory gets all defaults', () => {
       dropPrivilegesUser: null,
       dropPrivilegesGroup: null,
       maxConcurrentConnections: 0,
+      maxConnectionsPerIp: 0,
       allowDegraded: false,
       enableSeccomp: null,
       seccompMode: null,

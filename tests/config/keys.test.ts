@@ -66,7 +66,7 @@ const DOCUMENTED: Readonly<Record<string, string>> = {
   server: `listen http threads http2_enabled http3_enabled route_precedence trusted_proxies shutdown_timeout_secs
     keep_alive_timeout_secs write_timeout_secs min_rate_bytes_per_sec via`,
   logging: 'level channel_size flush_interval_ms max_log_size file_path format',
-  security: `drop_privileges_user drop_privileges_group max_concurrent_connections enable_seccomp seccomp_mode
+  security: `drop_privileges_user drop_privileges_group max_concurrent_connections max_connections_per_ip enable_seccomp seccomp_mode
     enable_landlock landlock_read_paths landlock_write_paths enable_sandbox sandbox_unshare_mount
     sandbox_unshare_uts sandbox_unshare_ipc sandbox_unshare_pid sandbox_unshare_user sandbox_unshare_net
     sandbox_keep_capabilities sandbox_ro_bind_mounts sandbox_rw_bind_mounts sandbox_tmpfs_mounts

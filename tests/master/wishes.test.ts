@@ -10,6 +10,7 @@ const SILENT: SecurityConfig = {
   dropPrivilegesUser: null,
   dropPrivilegesGroup: null,
   maxConcurrentConnections: 0,
+  maxConnectionsPerIp: 0,
   allowDegraded: false,
   enableSeccomp: null,
   seccompMode: null,

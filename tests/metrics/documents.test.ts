@@ -91,7 +91,7 @@ describe('the dashboard', () => {
 
 describe('the alert rules', () => {
   it('are rules to promtool, about metrics that there are', () => {
-    assert.match(promtool('check', 'rules', RULES), /SUCCESS: 16 rules found/);
+    assert.match(promtool('check', 'rules', RULES), /SUCCESS: 17 rules found/);
     const expressions = read(RULES).replaceAll(/description: .*/g, '');
     assert.deepEqual(
       [...namesIn(expressions)].filter((name) => !known.has(name)),
@@ -125,6 +125,7 @@ describe('the alert rules', () => {
         ['sallyport_tls_handshake_failures_total{reason="client-gone"}', '0+900x60'],
         ['sallyport_config_last_reload_successful', '1x60'],
         ['process_start_time_seconds{job="sallyport"}', '1x60'],
+        ['sallyport_room_restarts_total{room="edge-1"}', '2x60'],
       ],
       fire: [],
     },
@@ -152,6 +153,7 @@ describe('the alert rules', () => {
         ['sallyport_tls_handshake_failures_total{reason="alert"}', '0+100x60'],
         ['sallyport_config_last_reload_successful', '0x60'],
         ['process_start_time_seconds{job="sallyport"}', '0+60x60'],
+        ['sallyport_room_restarts_total{room="edge-1"}', '0+1x60'],
         ['up{job="sallyport"}', '0x60'],
       ],
       fire: [...read(RULES).matchAll(/- alert: (\w+)/g)].map(([, name]) => name),

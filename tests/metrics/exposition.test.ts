@@ -20,6 +20,9 @@ const FACTS: Facts = {
   reloadSucceeded: true,
   startSeconds: 1_700_000_000,
   build: { version: '1', nodejs: '26', openssl: '3', io: 'sim' },
+  connectionsMax: 100,
+  rooms: [{ name: 'edge-1', state: 'ready', restarts: 2 }],
+  journalDropped: 3,
 };
 
 function pageOf(area: MetricsArea, openMetrics = false): string {
