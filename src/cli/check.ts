@@ -1,6 +1,5 @@
 /** `check`: validates the configuration and tells what `serve` would do with it on this machine. Starts nothing. */
 
-import { availableParallelism } from 'node:os';
 import {
   describeAction,
   describeLog,
@@ -15,19 +14,21 @@ import { formatKeyPath, quoteKey } from '../config/key-path.ts';
 import type { LoadResult } from '../config/load.ts';
 import type { Config, RouteConfig } from '../config/model.ts';
 import { formatListenAddress } from '../config/network-names.ts';
-import { NOT_BUILT } from '../config/not-built.ts';
 import { formatProblem } from '../config/problem.ts';
 import type { GivenKey } from '../config/schema-nodes.ts';
 import { shadowOf } from '../config/shadowing.ts';
 import { isTable, type TomlValue } from '../config/toml.ts';
+import { edgeUserOf } from '../master/describe.ts';
+import { coresOf, type Machine, probeMachine } from '../master/machine.ts';
 import { describeCertificates } from '../tls/inspect.ts';
+import { lookAtIo, machineLines } from './describe-machine.ts';
 import { EXIT_CONFIG, EXIT_OK } from './exit-codes.ts';
 import { loadAndInspect } from './load.ts';
-import { describeIo } from './machine.ts';
 import { type Terminal, wrap } from './terminal.ts';
 
 export function check(configPath: string, terminal: Terminal): number {
-  const result = loadAndInspect(configPath);
+  const machine = probeMachine();
+  const result = loadAndInspect(configPath, edgeUserOf(machine));
   const { config, problems, warnings } = result;
   if (config === null) {
     for (const problem of [...problems, ...warnings]) terminal.err(formatProblem(problem, configPath));
@@ -42,7 +43,7 @@ export function check(configPath: string, terminal: Terminal): number {
   report.upstreams(config);
   report.observability(config);
   report.otherKeys(result);
-  report.machine(config, describeIo());
+  report.machine(config, machine);
   report.warnings(result, configPath);
   const end =
     warnings.length === 0
@@ -171,15 +172,10 @@ class CheckReport {
     for (const given of changed) this.key(1, given, formatKeyPath(given.keys));
   }
 
-  machine(config: Config, io: string): void {
+  machine(config: Config, machine: Machine): void {
     this.title('On this machine');
-    this.line(1, `I/O: ${io}`);
-    const { threads } = config.server;
-    const workers = threads === 0 ? `${availableParallelism()}, one for each core` : String(threads);
-    this.line(1, `Workers: ${workers}`);
-    const missing = [...new Set(NOT_BUILT.map(({ feature }) => feature))];
-    this.line(1, 'Confinement: none beyond what the process was started with (not built yet)');
-    this.line(1, `Not built yet, and refused when asked for: ${missing.join('; ')}`);
+    for (const { depth, text } of machineLines(config, lookAtIo(config), machine, coresOf()))
+      this.line(depth, text);
   }
 
   warnings(result: LoadResult, source: string): void {

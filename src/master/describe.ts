@@ -1,18 +1,20 @@
 /** In words, the confinement that a room would get on this machine: for `check`, the start-up log, the status page. */
 
-import { COMPARTMENTS } from './compartments.ts';
+import type { EdgeUser } from '../config/files.ts';
+import { COMPARTMENTS, type IoBackend } from './compartments.ts';
 import type { Machine } from './machine.ts';
-import { type Measure, planRoom, type Wishes } from './plan.ts';
+import { type Measure, ownUserId, planRoom, type Wishes } from './plan.ts';
 
 /** The measures for a role, on or not, each with its reason. Starts nothing. */
 export function describe(
   role: keyof typeof COMPARTMENTS,
   machine: Machine,
   wishes: Wishes,
+  io: IoBackend = 'io_uring',
 ): readonly Measure[] {
   const request = {
     instance: 0,
-    io: 'io_uring',
+    io,
     main: '',
     arguments: [],
     program: [],
@@ -32,4 +34,13 @@ export function measureLine({ name, state, words }: Measure): string {
 /** What stops the start unless `security.allow_degraded` is true: asked for, and not to be had. */
 export function unmetDemands(measures: readonly Measure[]): readonly Measure[] {
   return measures.filter(({ state, isDemanded }) => isDemanded && state === 'degraded');
+}
+
+/** Who workers are on this machine where the configuration names nobody, for judging what they can reach. */
+export function edgeUserOf(machine: Machine): EdgeUser {
+  const id = ownUserId(COMPARTMENTS.edge, 0);
+  return {
+    uid: machine.canChangeUser && id < machine.userIdsBelow ? id : -1,
+    canHaveOwnRoot: machine.canMakeNamespaces && machine.namespaces.includes('mnt'),
+  };
 }

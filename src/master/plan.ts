@@ -194,8 +194,13 @@ class Measures {
   }
 }
 
+/** The user id of a room that has one of its own, and its group's. */
+export function ownUserId({ userOffset }: Compartment, instance: number): number {
+  return FIRST_USER_ID + userOffset + (instance % WORKER_IDS);
+}
+
 function planUser(
-  { userOffset }: Compartment,
+  compartment: Compartment,
   { instance }: RoomRequest,
   { user }: Wishes,
   machine: Machine,
@@ -216,7 +221,7 @@ function planUser(
     measures.add('user', 'on', `${user.uid}:${user.gid}, as configured`);
     return user;
   }
-  const id = FIRST_USER_ID + userOffset + (instance % WORKER_IDS);
+  const id = ownUserId(compartment, instance);
   if (id >= machine.userIdsBelow) {
     measures.add('user', 'degraded', `this user namespace has no id ${id}`);
     return none;

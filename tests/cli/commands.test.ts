@@ -111,8 +111,11 @@ Other keys that differ from their defaults
 `,
   );
   assert.match(machine, /^ {2}I\/O: (io_uring|epoll)/);
-  assert.match(machine, /^ {2}Workers: 1$/m);
-  assert.match(machine, /Confinement: none beyond what the process was started with \(not built yet\)/);
+  assert.match(machine, /^ {2}Workers: 1 \(threads = 1\), on any core$/m);
+  assert.match(machine, /^ {4}journal: writes all logs \(runs always\)$/m);
+  assert.match(machine, /^ {4}outbound: .* \(runs for a backend’s name\)$/m);
+  assert.match(machine, /^ {6}no_new_privs: set$/m);
+  assert.doesNotMatch(machine, /^ {4}keys:/m);
   assert.ok(out.endsWith(`\n${path} is valid.\n`), out);
 });
 
