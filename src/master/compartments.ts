@@ -97,7 +97,7 @@ export const COMPARTMENTS: Readonly<Record<Exclude<Role, 'master'>, Compartment>
       '/etc/ssl/certs',
     ],
     starting: () => [...STARTING, ...networkStart(SQ_ENTRIES)],
-    sealed: () => SEALED.outbound,
+    sealed: (io) => (io === 'io_uring' ? SEALED.outboundOnUring : SEALED.outboundOnEpoll),
     uringOperations: CLIENT_OPERATIONS,
     heap: SMALL_HEAP,
     openFiles: 4096,

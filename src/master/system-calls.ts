@@ -126,13 +126,17 @@ const STREAM_SOCKETS: CallRule = {
   ],
 };
 
-/** Resolving names asks by datagrams too. */
+/**
+ * Resolving names asks by datagrams too. getaddrinfo would like to see the machine's addresses by a socket of netlink,
+ * and does without.
+ */
 const STREAM_AND_DATAGRAM_SOCKETS: CallRule = {
   call: 'socket',
   checks: [
     { argument: 0, isOneOf: [AF_UNIX, AF_INET, AF_INET6] },
     { argument: 1, isOneOf: [SOCK_STREAM, SOCK_DGRAM].flatMap(withSocketFlags) },
   ],
+  otherwise: EPERM,
 };
 
 /** With and without SOCK_NONBLOCK and SOCK_CLOEXEC. */
@@ -170,7 +174,9 @@ const URING_RUNNING: readonly CallRule[] = [
   },
 ];
 
-const EPOLL_RUNNING: readonly CallRule[] = ['accept4', 'connect', 'timerfd_settime', 'splice'];
+/** The reactor on epoll where it only connects; and where it serves. */
+const EPOLL_CLIENT: readonly CallRule[] = ['connect', 'timerfd_settime'];
+const EPOLL_RUNNING: readonly CallRule[] = [...EPOLL_CLIENT, 'accept4', 'splice'];
 
 /** The journal's files. */
 const WRITE_FILES: readonly CallRule[] = [
@@ -323,6 +329,23 @@ export function networkStart(ringEntries: number): CallRule[] {
 /** A room without network and ring, at its start. */
 export const LOCAL_START: readonly CallRule[] = [{ call: 'io_uring_setup', errno: ENOSYS }];
 
+/**
+ * The system's resolver may want to load a module that nsswitch.conf names and that is not part of the C library (files
+ * and dns are). It fails to, and goes on to the next one.
+ */
+const RUNNING_WITHOUT_MODULES: readonly CallRule[] = RUNNING.map((rule) =>
+  typeof rule !== 'string' && rule.call === 'mmap' && 'checks' in rule ? { ...rule, otherwise: EPERM } : rule,
+);
+
+const OUTBOUND: readonly CallRule[] = [
+  ...RUNNING_WITHOUT_MODULES,
+  ...EVENT_LOOP,
+  ...CHANNELS,
+  ...SOCKET_NAMES,
+  STREAM_AND_DATAGRAM_SOCKETS,
+  ...RESOLVE,
+];
+
 export const SEALED = {
   edgeOnUring: [
     ...RUNNING,
@@ -344,12 +367,6 @@ export const SEALED = {
   ],
   keys: [...RUNNING, ...EVENT_LOOP, ...CHANNELS, ...NO_FILES],
   journal: [...RUNNING, ...EVENT_LOOP, ...CHANNELS, ...WRITE_FILES],
-  outbound: [
-    ...RUNNING,
-    ...EVENT_LOOP,
-    ...CHANNELS,
-    ...SOCKET_NAMES,
-    STREAM_AND_DATAGRAM_SOCKETS,
-    ...RESOLVE,
-  ],
+  outboundOnUring: [...OUTBOUND, ...URING_RUNNING],
+  outboundOnEpoll: [...OUTBOUND, ...EPOLL_CLIENT],
 } satisfies Readonly<Record<string, readonly CallRule[]>>;

@@ -19,6 +19,8 @@ export async function warmUp(): Promise<void> {
   // The streams are made when they are first touched.
   void process.stdout.writable;
   void process.stderr.writable;
+  // The time zone is read, with system calls of its own, when a date is first wanted.
+  new Date().getTimezoneOffset();
 }
 
 /**

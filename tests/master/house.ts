@@ -57,7 +57,12 @@ function runElsewhere(): never {
  */
 const ROOMS = join(ROOT, `node_modules/.rooms-${process.pid}`);
 const ROOM_FILES = ['edge-room', 'plain-room', 'probe-room', 'keys-room', 'chatterbox'] as const;
-export type RoomFile = (typeof ROOM_FILES)[number];
+/** Programs of the product. */
+const PROGRAMS = {
+  launcher: 'src/master/launcher-main.ts',
+  outbound: 'src/outbound/main.ts',
+} as const;
+export type RoomFile = (typeof ROOM_FILES)[number] | keyof typeof PROGRAMS;
 await buildRooms();
 
 export const LAUNCHER = [roomFile('launcher')];
@@ -89,7 +94,7 @@ async function buildRooms(): Promise<void> {
   const build = await rolldown({
     cwd: ROOT,
     input: {
-      launcher: 'src/master/launcher-main.ts',
+      ...PROGRAMS,
       ...Object.fromEntries(ROOM_FILES.map((name) => [name, `tests/master/rooms/${name}.ts`])),
     },
     platform: 'node',
@@ -100,7 +105,7 @@ async function buildRooms(): Promise<void> {
 }
 
 /** The compiled file of a room. */
-export function roomFile(name: RoomFile | 'launcher'): string {
+export function roomFile(name: RoomFile): string {
   return join(ROOMS, `${name}.js`);
 }
 
