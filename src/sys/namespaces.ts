@@ -100,6 +100,8 @@ const BASE = '/tmp';
  */
 export function enterPrivateRoot(entries: readonly RootEntry[]): RootFailure | null {
   const at = (what: string, errno: number): RootFailure | null => (errno < 0 ? { errno, what } : null);
+  // Its folders are for the room's user to pass, whatever this process makes its own files like.
+  const umask = process.umask(0o022);
   try {
     return (
       at('mounts made private', attach('none', '/', null, MS_REC | MS_PRIVATE, null)) ??
@@ -115,6 +117,8 @@ export function enterPrivateRoot(entries: readonly RootEntry[]): RootFailure | n
   } catch (error) {
     const { errno, path } = error as NodeJS.ErrnoException;
     return { errno: errno ?? -1, what: path ?? String(error) };
+  } finally {
+    process.umask(umask);
   }
 }
 
