@@ -47,4 +47,6 @@ process.on('disconnect', () => {
   if (server !== 0) process.kill(server, 'SIGTERM');
   process.exit(0);
 });
-application.listen(process.argv[2], () => process.send?.('ready'));
+application.listen({ path: process.argv[2], readableAll: true, writableAll: true }, () =>
+  process.send?.('ready'),
+);

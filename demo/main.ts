@@ -4,7 +4,7 @@
  */
 
 import { type ChildProcess, fork, spawn } from 'node:child_process';
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { chmodSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { connect, createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -123,6 +123,8 @@ async function run(folder: string): Promise<number> {
 }
 
 const folder = mkdtempSync(join(tmpdir(), 'sallyport-demo-'));
+// The server's rooms run as users of their own, who are to find the application's socket here.
+chmodSync(folder, 0o755);
 process.on('exit', () => rmSync(folder, { recursive: true, force: true }));
 try {
   process.exitCode = await run(folder);

@@ -16,23 +16,25 @@ const finished = join(root, 'dist');
 const growing = join(root, `dist.${process.pid}.new`);
 const outdated = join(root, `dist.${process.pid}.old`);
 
-/** What is loaded from outside, by its name in dist/: the command line, the edge, and what bench/soak looks into. */
-const ENTRIES = {
-  'cli/main': 'src/cli/main.ts',
-  'edge/main': 'src/edge/main.ts',
-  'io/buffer-pool': 'src/io/buffer-pool.ts',
-};
+/**
+ * What is loaded from outside, by its name in dist/. Each room's program is a bundle of its own, so that it is one
+ * module and holds nothing of the others'; entries of one bundle share modules.
+ */
+const BUNDLES: readonly Readonly<Record<string, string>>[] = [
+  // The command line with the master, each command loaded when it is given.
+  { 'cli/main': 'src/cli/main.ts' },
+  { 'cli/judge-main': 'src/cli/judge-main.ts' },
+  { 'master/launcher-main': 'src/master/launcher-main.ts' },
+  { 'journal/main': 'src/journal/main.ts' },
+  { 'keys/main': 'src/keys/main.ts' },
+  { 'outbound/main': 'src/outbound/main.ts' },
+  // bench/soak looks into the buffers of the running edge.
+  { 'edge/main': 'src/edge/main.ts', 'io/buffer-pool': 'src/io/buffer-pool.ts' },
+];
 /** Packages, which stay what they are. */
 const EXTERNAL = [/^node:/, 'koffi', 'smol-toml'];
-/**
- * Which modules become one, tried in this order: what all need; what the command line needs to judge a configuration,
- * without loading the edge; and what runs for each request, all in one.
- */
-const PARTS = [
-  { name: 'base', test: /\/src\/(?:base\/assert|config\/nearest)\./, priority: 3 },
-  { name: 'config', test: /\/src\/config\//, priority: 2 },
-  { name: 'edge', test: /\/src\/(?!cli\/|config\/)/, priority: 1 },
-];
+/** What the edge's entries share is one module. */
+const PARTS = [{ name: 'all', test: /\/src\// }];
 /** The bundler writes classes as variables, which would be loaded each time like constants of other modules. */
 const CLASS_AS_VARIABLE = /^var (\w+) = class\b/gm;
 
@@ -49,11 +51,11 @@ function checkTypes(): void {
   if (status !== 0) fail(`the sources don't compile${error ? ` (${error.message})` : ''}`);
 }
 
-async function bundle(): Promise<void> {
+async function bundle(entries: Readonly<Record<string, string>>): Promise<void> {
   const { rolldown } = await import('rolldown');
   const build = await rolldown({
     cwd: root,
-    input: ENTRIES,
+    input: entries,
     platform: 'node',
     external: EXTERNAL,
     // What a bundle would have to guess about is a mistake of ours.
@@ -61,14 +63,16 @@ async function bundle(): Promise<void> {
       throw new Error(log.message);
     },
   });
+  const [name] = Object.keys(entries);
   await build.write({
     dir: growing,
     format: 'esm',
     entryFileNames: '[name].js',
-    chunkFileNames: 'parts/[name].js',
+    chunkFileNames: `parts/${name.replace('/', '-')}-[name].js`,
     comments: false,
     minify: false,
-    codeSplitting: { groups: PARTS },
+    // All that runs for a request is one module.
+    ...(name === 'edge/main' ? { codeSplitting: { groups: PARTS } } : {}),
   });
   await build.close();
 }
@@ -84,7 +88,7 @@ function restoreClasses(): void {
 rmSync(growing, { recursive: true, force: true });
 if (!process.argv.includes('--unchecked')) checkTypes();
 try {
-  await bundle();
+  for (const entries of BUNDLES) await bundle(entries);
   restoreClasses();
 } catch (error) {
   fail(`the sources can't be bundled: ${error instanceof Error ? error.message : String(error)}`);

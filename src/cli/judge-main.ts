@@ -6,6 +6,9 @@
  * more, so that all threads are born locked; then it reads, and writes one JSON, a Judgement, to standard output.
  */
 
+import type { EdgeUser } from '../config/files.ts';
+import { edgeUserOf } from '../master/describe.ts';
+import { probeMachine } from '../master/machine.ts';
 import { errnoName } from '../sys/errno.ts';
 import { restrictWithLandlock } from '../sys/landlock.ts';
 import { leaveNamespaces } from '../sys/namespaces.ts';
@@ -19,24 +22,29 @@ import {
   setUndumpable,
 } from '../sys/process.ts';
 
-/** Says in the environment that this process is locked already. */
+/** In the environment of a process that is locked already: who the edge is, which a locked one can't find out. */
 const LOCKED_VARIABLE = 'SALLYPORT_JUDGE';
-/** Keys and certificates are often root's alone, or of a group that root isn't in. */
-const KEPT_CAPABILITIES = ['CAP_DAC_READ_SEARCH'];
+/**
+ * What it takes to read files of others, and to tell what root could do with them. Nothing is written all the same: that
+ * is Landlock's business, and the limit of file sizes.
+ */
+const KEPT_CAPABILITIES = ['CAP_DAC_OVERRIDE', 'CAP_DAC_READ_SEARCH'];
 /** setrlimit(2). */
 const RLIMIT_CPU = 0;
 const CPU_SECONDS_MAX = 120;
 const OPEN_FILES_MAX = 256;
 
 const [configPath, generation] = process.argv.slice(2);
-if (process.env[LOCKED_VARIABLE] === undefined) becomeLocked();
-else await judge();
+const edgeUser = process.env[LOCKED_VARIABLE];
+if (edgeUser === undefined) becomeLocked();
+else await judge(JSON.parse(edgeUser) as EdgeUser);
 
 /**
  * Each measure for itself, as far as the machine has it: a judge that can't be locked is no reason not to start, since
  * the rooms that meet strangers say by themselves what they can't do.
  */
 function becomeLocked(): never {
+  const edge = JSON.stringify(edgeUserOf(probeMachine()));
   if (process.getuid?.() === 0) {
     leaveNamespaces(['net', 'ipc']);
     dropBoundingSet(KEPT_CAPABILITIES);
@@ -58,7 +66,7 @@ function becomeLocked(): never {
   });
   if (process.execve === undefined) throw new Error('this Node.js has no process.execve');
   const command = [process.execPath, ...process.execArgv, ...process.argv.slice(1)];
-  return process.execve(process.execPath, command, { ...definedEnvironment(), [LOCKED_VARIABLE]: 'locked' });
+  return process.execve(process.execPath, command, { ...definedEnvironment(), [LOCKED_VARIABLE]: edge });
 }
 
 function definedEnvironment(): Record<string, string> {
@@ -68,10 +76,10 @@ function definedEnvironment(): Record<string, string> {
   return Object.fromEntries(entries);
 }
 
-async function judge(): Promise<void> {
+async function judge(edge: EdgeUser): Promise<void> {
   setUndumpable();
   // Only a locked process loads what parses.
   const { judgeConfiguration } = await import('./judgement.ts');
-  const judgement = judgeConfiguration(configPath, Number(generation));
+  const judgement = judgeConfiguration(configPath, Number(generation), edge);
   process.stdout.end(JSON.stringify(judgement));
 }

@@ -5,6 +5,7 @@
 
 import { createHash, createPublicKey, X509Certificate } from 'node:crypto';
 import { readBackendMaterial } from '../backend/backend-tls.ts';
+import type { EdgeUser } from '../config/files.ts';
 import {
   type CertificateContent,
   KEYS_MAX,
@@ -32,9 +33,9 @@ export interface Judgement {
   readonly keys: readonly KeyFile[];
 }
 
-/** Never throws on what files hold. */
-export function judgeConfiguration(path: string, generation: number): Judgement {
-  const { config, problems, warnings } = loadAndInspect(path);
+/** Never throws on what files hold. `edgeUser` as `loadAndInspect` wants it. */
+export function judgeConfiguration(path: string, generation: number, edgeUser: EdgeUser): Judgement {
+  const { config, problems, warnings } = loadAndInspect(path, edgeUser);
   if (config === null) return { problems, warnings, config: null, material: null, keys: [] };
   try {
     const numbers = new KeyNumbers(generation * KEYS_MAX);

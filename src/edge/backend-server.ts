@@ -56,6 +56,8 @@ export class BackendServer {
   private nextAddress: number;
   /** By address: until when it is passed over. */
   private addressRests: Float64Array;
+  /** Counts changes of `addresses`: a connection from before may be to one that is gone. */
+  addressEpoch: number;
   /** Groups that it is in; and of these, those that choose by load. */
   private readonly watchers: Watcher[];
   private readonly loadWatchers: Watcher[];
@@ -98,6 +100,7 @@ export class BackendServer {
     this.idleTimeoutMs = 0;
     this.nextAddress = 0;
     this.addressRests = new Float64Array(addresses.length);
+    this.addressEpoch = 0;
     this.watchers = [];
     this.loadWatchers = [];
     this.idle = [];
@@ -113,12 +116,30 @@ export class BackendServer {
 
   /** A configuration that names the server comes into force. */
   follow(addresses: readonly SocketAddress[]): void {
-    if (JSON.stringify(addresses) !== JSON.stringify(this.addresses)) {
-      this.addresses = addresses;
-      this.addressRests = new Float64Array(addresses.length);
-    }
+    this.readdress(addresses);
     this.idleMax = 0;
     this.idleTimeoutMs = 0;
+  }
+
+  /**
+   * Its name has these addresses now. Idle connections to others are closed; those at work finish what they do and
+   * are closed then.
+   */
+  readdress(addresses: readonly SocketAddress[]): void {
+    const { addresses: before, addressRests } = this;
+    const same = (a: SocketAddress): number => before.findIndex((b) => sameAddress(a, b));
+    if (addresses.length === before.length && addresses.every((each) => same(each) >= 0)) return;
+    // Connections know theirs by identity.
+    this.addresses = addresses.map((each) => before[same(each)] ?? each);
+    this.addressRests = Float64Array.from(addresses, (each) => addressRests[same(each)] ?? 0);
+    this.addressEpoch++;
+    for (const backend of [...this.idle, ...this.resting]) if (backend.hasLostAddress) backend.close(false);
+    this.http2?.leaveLostAddresses();
+  }
+
+  /** Whether that is one of its addresses, as the object that `takeAddress` gave. */
+  hasAddress(address: SocketAddress | null): boolean {
+    return address === null || this.addresses.includes(address);
   }
 
   /** One of its routes lets this many connections idle, for so long. */
@@ -166,8 +187,13 @@ export class BackendServer {
   }
 
   /** TLS on a new connection has agreed on HTTP/2 (Http2BackendPool.adopt). */
-  adoptHttp2(tls: BackendHandshake, responder: ProxyResponder, timeoutMs: number): boolean {
-    return this.http2?.adopt(tls, responder, timeoutMs) === true;
+  adoptHttp2(
+    tls: BackendHandshake,
+    responder: ProxyResponder,
+    address: SocketAddress | null,
+    timeoutMs: number,
+  ): boolean {
+    return this.http2?.adopt(tls, responder, address, timeoutMs) === true;
   }
 
   /** The next address in turn, but for those that rest; if all do, the next one all the same. */
@@ -328,4 +354,10 @@ export class BackendServer {
     this.http2?.retire();
     this.tls?.free();
   }
+}
+
+function sameAddress(a: SocketAddress, b: SocketAddress): boolean {
+  if (a.family === 'unix' || b.family === 'unix')
+    return a.family === 'unix' && b.family === 'unix' && a.path === b.path;
+  return a.address === b.address && a.port === b.port;
 }

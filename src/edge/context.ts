@@ -26,7 +26,7 @@ export interface EdgeLimits {
 export interface ClientConnection {
   readonly client: ClientAddress;
   /** The edge stops: closes now when idle, else after what is in progress. */
-  shutdown(): void;
+  shutdown(isReplaced: boolean): void;
   /** The edge's patience is over. */
   abort(): void;
 }

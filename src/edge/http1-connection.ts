@@ -153,9 +153,10 @@ export class Http1Connection implements SocketHandler, TimerHandler, DownstreamS
   }
 
   /** The edge stops: closes now when idle, else after the exchange in progress. */
-  shutdown(): void {
+  shutdown(isReplaced: boolean): void {
     this.closeAfter = true;
-    if (this.isIdle) this.beginLinger();
+    // A request that is on its way is answered where its client finds another connection served.
+    if (this.isIdle && !isReplaced) this.beginLinger();
   }
 
   /** The edge's patience is over. */

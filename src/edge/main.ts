@@ -95,10 +95,10 @@ class EdgeRoom implements RoomHandler {
     });
   }
 
-  onDrain(timeoutMs: number): void {
+  onDrain(timeoutMs: number, isReplaced: boolean): void {
     const { worker } = this;
     if (worker === null) process.exit(0);
-    worker.shutdown(timeoutMs, () => {
+    worker.shutdown(timeoutMs, isReplaced, () => {
       worker.log.flush();
       this.control.drained();
     });

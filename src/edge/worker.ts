@@ -101,6 +101,8 @@ export class EdgeWorker
   /** Where other workers count too; set before the first configuration. */
   sharedMetrics: SharedMetrics;
   isDraining: boolean;
+  /** While draining: another worker serves the same clients already. */
+  private isReplaced: boolean;
   readonly forwardedParts: ForwardedParts;
   private generation: Generation | null;
   private readonly listeners: Handle[];
@@ -156,6 +158,7 @@ export class EdgeWorker
     this.metrics = null;
     this.sharedMetrics = shared.metrics;
     this.isDraining = false;
+    this.isReplaced = false;
     this.generation = null;
     this.listeners = [];
     this.unixListeners = new Set();
@@ -397,7 +400,7 @@ export class EdgeWorker
     port.adopt(handle, connection);
     this.connections.add(connection);
     connection.start();
-    if (this.isDraining) connection.shutdown();
+    if (this.isDraining) connection.shutdown(this.isReplaced);
     return connection;
   }
 
@@ -518,7 +521,7 @@ export class EdgeWorker
   // ---- Shutdown ---------------------------------------------------------------------------------------
 
   /** Stops accepting, lets what is in flight finish within `timeoutMs`, and calls back when the last connection is gone. */
-  shutdown(timeoutMs: number, onStopped: () => void): void {
+  shutdown(timeoutMs: number, isReplaced: boolean, onStopped: () => void): void {
     if (this.isDraining) return;
     this.isDraining = true;
     this.onStopped = onStopped;
@@ -527,8 +530,9 @@ export class EdgeWorker
     this.reactor.timers.disarm(this.lookTimer);
     this.waiting.abort();
     for (const listener of this.listeners.splice(0)) this.reactor.close(listener, false);
-    for (const connection of [...this.connections]) connection.shutdown();
-    this.plain.abort();
+    this.isReplaced = isReplaced;
+    for (const connection of [...this.connections]) connection.shutdown(isReplaced);
+    if (!isReplaced) this.plain.abort();
     this.reactor.timers.arm(this.shutdownTimer, this.reactor.nowMs + timeoutMs);
     this.checkStopped();
   }

@@ -13,7 +13,7 @@
  *
  *   configure   u32 generation, u32 part, u32 parts, bytes
  *   descriptors u16 purpose, u16 peer (a role), u32 index; the descriptors themselves beside it
- *   drain       u32 milliseconds
+ *   drain       u32 milliseconds, u8 whether clients come back to another one (0 or 1)
  *   log-file    u32, u32 bytes that the file has, u8 whether it may be rotated (0 or 1); its descriptor beside it
  *   rotate      (empty)
  *   ping        u32 sequence number
@@ -73,7 +73,8 @@ export type Message =
     }
   /** `peer` is who is at the other end of a channel; for other purposes the receiver itself. */
   | { readonly kind: 'descriptors'; readonly purpose: Purpose; readonly peer: Role; readonly index: number }
-  | { readonly kind: 'drain'; readonly timeoutMs: number }
+  /** `isReplaced`: another room serves the same clients already, so that idle ones may wait for their next request. */
+  | { readonly kind: 'drain'; readonly timeoutMs: number; readonly isReplaced: boolean }
   /** Where the log is written from now on. `bytes`: what is in it. `rotates`: it is a file that may be rotated. */
   | { readonly kind: 'log-file'; readonly bytes: number; readonly rotates: boolean }
   /** The file is as large as it may be: another one is wanted in its place. */
@@ -238,6 +239,7 @@ function writeBody(body: Body, message: Message): void {
       break;
     case 'drain':
       body.putU32(message.timeoutMs);
+      body.putU8(message.isReplaced ? 1 : 0);
       break;
     case 'log-file':
       body.putU32(Math.floor(message.bytes / 0x1_0000_0000));
@@ -304,7 +306,7 @@ function readBody(body: Body, kind: MessageKind): Message | null {
       return purpose === undefined || peer === undefined ? null : { kind, purpose, peer, index };
     }
     case 'drain':
-      return { kind, timeoutMs: body.u32() };
+      return readDrain(body);
     case 'log-file':
       return readLogFile(body);
     case 'rotate':
@@ -338,6 +340,12 @@ function readLogFile(body: Body): Message | null {
   const rotates = body.u8();
   if (!Number.isSafeInteger(bytes) || rotates > 1) return null;
   return { kind: 'log-file', bytes, rotates: rotates === 1 };
+}
+
+function readDrain(body: Body): Message | null {
+  const timeoutMs = body.u32();
+  const isReplaced = body.u8();
+  return isReplaced > 1 ? null : { kind: 'drain', timeoutMs, isReplaced: isReplaced === 1 };
 }
 
 function readConfigure(body: Body): Message | null {

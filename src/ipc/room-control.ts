@@ -19,7 +19,7 @@ export interface RoomHandler {
   /** `take` hands over the next of the descriptors that came, -1 where there are no more; those left are closed. */
   onDescriptors(purpose: Purpose, peer: Role, index: number, take: () => number): void;
   /** To finish what is in flight within `timeoutMs`; `drained` is due for it. */
-  onDrain(timeoutMs: number): void;
+  onDrain(timeoutMs: number, isReplaced: boolean): void;
   /** What is sent to one role alone, as the journal's files are; `take` as above. */
   onOther?(message: Message, take: () => number): void;
   openConnections(): number;
@@ -78,7 +78,7 @@ export class RoomControl {
         });
         break;
       case 'drain':
-        handler.onDrain(message.timeoutMs);
+        handler.onDrain(message.timeoutMs, message.isReplaced);
         break;
       default:
         handler.onOther?.(message, this.take);

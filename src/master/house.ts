@@ -117,10 +117,13 @@ export class House implements HouseOwner {
     return this.refusals.get(name) ?? `the room ${name} can't be started: ${reason}`;
   }
 
-  /** Ends all rooms, each role within `timeoutMs`; the journal last, when `beforeJournal` has said its last words. */
-  async stop(timeoutMs: number, beforeJournal: () => void = () => {}): Promise<void> {
+  /**
+   * Ends all rooms, each role within `timeoutMs`; the journal last, when `beforeJournal` has said its last words.
+   * `isReplaced`: another house serves in this one's place.
+   */
+  async stop(timeoutMs: number, isReplaced: boolean, beforeJournal: () => void = () => {}): Promise<void> {
     const workers = [...this.places.values()].filter(({ role }) => role === 'edge');
-    await Promise.all(workers.map((place) => this.removePlace(place, timeoutMs)));
+    await Promise.all(workers.map((place) => this.removePlace(place, timeoutMs, isReplaced)));
     beforeJournal();
     await this.supervisor.stop(timeoutMs);
   }
@@ -303,13 +306,13 @@ export class House implements HouseOwner {
     const refusal = (await Promise.all(answers)).find((each) => each !== '') ?? '';
     const { shutdownTimeoutSecs } = next.config.server;
     for (const place of refusal === '' ? workers : fresh)
-      void this.removePlace(place, refusal === '' ? shutdownTimeoutSecs * 1000 : 0);
+      void this.removePlace(place, refusal === '' ? shutdownTimeoutSecs * 1000 : 0, true);
     return refusal;
   }
 
-  private async removePlace(place: Place, timeoutMs: number): Promise<void> {
+  private async removePlace(place: Place, timeoutMs: number, isReplaced = false): Promise<void> {
     this.places.delete(place.name);
-    await this.supervisor.remove(place.name, timeoutMs);
+    await this.supervisor.remove(place.name, timeoutMs, isReplaced);
     this.peers.moveOut(place.name);
     if (place.role === 'edge') this.slotsInUse.delete(place.slot);
   }

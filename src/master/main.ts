@@ -65,6 +65,8 @@ class Master {
   /** Reloads, reopening, upgrades: one after the other, in the order in which they were asked for. */
   private turn: Promise<void>;
   private isLeaving: boolean;
+  /** Another master serves in this one's place. */
+  private isReplaced: boolean;
   private readonly startedSeconds: number;
   private configuredSeconds: number;
   private lastReload: HouseState['lastReload'];
@@ -82,6 +84,7 @@ class Master {
     this.house = null;
     this.turn = Promise.resolve();
     this.isLeaving = false;
+    this.isReplaced = false;
     this.startedSeconds = nowSeconds();
     this.configuredSeconds = this.startedSeconds;
     this.lastReload = null;
@@ -173,7 +176,7 @@ class Master {
       process.on('SIGUSR2', () => this.inTurn('upgrade', async () => (await this.upgrade()) && resolve()));
     });
     clearInterval(board);
-    await this.house?.stop(this.inForce.config.server.shutdownTimeoutSecs * 1000, () =>
+    await this.house?.stop(this.inForce.config.server.shutdownTimeoutSecs * 1000, this.isReplaced, () =>
       this.log.info('stopped'),
     );
     await this.end();
@@ -182,7 +185,7 @@ class Master {
 
   /** Nothing is left: no room, no socket, no entry that waits. */
   async end(): Promise<void> {
-    await this.house?.stop(0);
+    await this.house?.stop(0, false);
     this.sink.toStandardError();
     this.log.flush();
     this.listeners.close();
@@ -257,6 +260,7 @@ class Master {
       return false;
     }
     this.isLeaving = true;
+    this.isReplaced = true;
     this.log.info('upgrade: the new master serves; this one finishes what it has', { pid: successor });
     this.listeners.release();
     return true;

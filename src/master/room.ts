@@ -127,12 +127,12 @@ export class Room implements ChannelHandler {
     return this.channel.trySend(message);
   }
 
-  /** Asks it to finish what it does; it is killed after `timeoutMs`. */
-  drain(timeoutMs: number): void {
+  /** Asks it to finish what it does; it is killed after `timeoutMs`. `isReplaced`: another one serves in its place. */
+  drain(timeoutMs: number, isReplaced: boolean): void {
     if (this.state === 'draining' || this.state === 'ended') return;
     this.state = 'draining';
     this.drainUntilMs = performance.now() + timeoutMs + LEAVE_MS_MAX;
-    if (!this.channel.send({ kind: 'drain', timeoutMs })) this.kill('it can’t be reached');
+    if (!this.channel.send({ kind: 'drain', timeoutMs, isReplaced })) this.kill('it can’t be reached');
   }
 
   kill(reason: string): void {

@@ -124,12 +124,12 @@ export class Supervisor implements RoomOwner {
   }
 
   /** Lets a room finish, and takes its place away. Resolves when its process is gone. */
-  async remove(name: string, timeoutMs: number): Promise<void> {
+  async remove(name: string, timeoutMs: number, isReplaced = false): Promise<void> {
     const place = this.places.get(name);
     if (place === undefined) return;
     place.isClosed = true;
     clearTimeout(place.retry);
-    place.room?.drain(timeoutMs);
+    place.room?.drain(timeoutMs, isReplaced);
     await this.until(() => place.room === null);
     this.places.delete(name);
   }

@@ -178,24 +178,6 @@ const URING_RUNNING: readonly CallRule[] = [
 const EPOLL_CLIENT: readonly CallRule[] = ['connect', 'timerfd_settime'];
 const EPOLL_RUNNING: readonly CallRule[] = [...EPOLL_CLIENT, 'accept4', 'splice'];
 
-/** The journal's files. */
-const WRITE_FILES: readonly CallRule[] = [
-  'openat',
-  'statx',
-  'newfstatat',
-  'lseek',
-  'pwrite64',
-  'fsync',
-  'fdatasync',
-  'rename',
-  'renameat',
-  'renameat2',
-  'unlink',
-  'unlinkat',
-  'getdents64',
-  'ftruncate',
-];
-
 /** Names: resolv.conf and its like, sockets to the servers. */
 const RESOLVE: readonly CallRule[] = [
   ...OPEN_TO_READ,
@@ -366,7 +348,7 @@ export const SEALED = {
     ...EPOLL_RUNNING,
   ],
   keys: [...RUNNING, ...EVENT_LOOP, ...CHANNELS, ...NO_FILES],
-  journal: [...RUNNING, ...EVENT_LOOP, ...CHANNELS, ...WRITE_FILES],
+  journal: [...RUNNING, ...EVENT_LOOP, ...CHANNELS, ...NO_FILES],
   outboundOnUring: [...OUTBOUND, ...URING_RUNNING],
   outboundOnEpoll: [...OUTBOUND, ...EPOLL_CLIENT],
 } satisfies Readonly<Record<string, readonly CallRule[]>>;

@@ -2,15 +2,15 @@
 
 import assert from 'node:assert/strict';
 import { createHash, X509Certificate } from 'node:crypto';
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import type { IncomingMessage, ServerResponse } from 'node:http';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Duplex } from 'node:stream';
 import { after, before, describe, test } from 'node:test';
 import { testAuthority } from '../fixtures/certificates.ts';
 import { Chromium, type PageEvent } from '../fixtures/chromium.ts';
 import { type Edge, startEdge } from '../fixtures/edge.ts';
+import { openFolder } from '../fixtures/folders.ts';
 import { IO_BACKENDS, type IoBackend } from '../fixtures/io-backends.ts';
 import { type NodeServer, startNodeServer } from '../fixtures/servers.ts';
 
@@ -62,7 +62,7 @@ function suite(io: IoBackend): void {
     let browser: Chromium;
 
     before(async () => {
-      directory = mkdtempSync(join(tmpdir(), 'sallyport-browser-http2-'));
+      directory = openFolder('browser-http2');
       mkdirSync(join(directory, 'site'));
       const scripts = Array.from({ length: SCRIPTS }, (_, index) => `<script src="/${index}.js"></script>`);
       writeFileSync(

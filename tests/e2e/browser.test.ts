@@ -2,13 +2,13 @@
 
 import assert from 'node:assert/strict';
 import { createHash, X509Certificate } from 'node:crypto';
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { testAuthority } from '../fixtures/certificates.ts';
 import { Chromium } from '../fixtures/chromium.ts';
 import { type Edge, startEdge } from '../fixtures/edge.ts';
+import { openFolder } from '../fixtures/folders.ts';
 import { type NodeServer, startNodeServer } from '../fixtures/servers.ts';
 
 const ACCEPT_GUID = '258EAFA5-E914-47DA-95CA-C5AB0DC85B11';
@@ -22,7 +22,7 @@ describe('Chromium over TLS', () => {
   let browser: Chromium;
 
   before(async () => {
-    directory = mkdtempSync(join(tmpdir(), 'sallyport-browser-'));
+    directory = openFolder('browser');
     mkdirSync(join(directory, 'site'));
     writeFileSync(
       join(directory, 'site/index.html'),

@@ -3,11 +3,11 @@
 import assert from 'node:assert/strict';
 import { type ExecFileException, execFile } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { type Edge, startEdge } from '../fixtures/edge.ts';
+import { openFolder } from '../fixtures/folders.ts';
 import { IO_BACKENDS, type IoBackend } from '../fixtures/io-backends.ts';
 import { type NodeServer, type RunningServer, startNginx, startNodeServer } from '../fixtures/servers.ts';
 
@@ -56,7 +56,7 @@ function suite(io: IoBackend): void {
     const url = (path: string): string => `http://127.0.0.1:${edge.port}${path}`;
 
     before(async () => {
-      directory = mkdtempSync(join(tmpdir(), 'sallyport-curl-'));
+      directory = openFolder('curl');
       writeFileSync(join(directory, 'big'), randomBytes(10 * 1024 * 1024));
       nginx = await startNginx((home) => {
         writeFileSync(join(home, 'www/page.html'), '<h1>hello</h1>\n'.repeat(1000));

@@ -4,7 +4,7 @@ import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import {
   type ClientHttp2Session,
@@ -15,11 +15,11 @@ import {
   type IncomingHttpStatusHeader,
   type OutgoingHttpHeaders,
 } from 'node:http2';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { testAuthority } from '../fixtures/certificates.ts';
 import { type Edge, startEdge } from '../fixtures/edge.ts';
+import { openFolder } from '../fixtures/folders.ts';
 import { IO_BACKENDS, type IoBackend } from '../fixtures/io-backends.ts';
 import { sha256 } from '../fixtures/origin.ts';
 import { until, within } from '../fixtures/patience.ts';
@@ -223,7 +223,7 @@ function start(io: IoBackend, isSecure: boolean): Promise<Edge> {
 }
 
 before(async () => {
-  directory = mkdtempSync(join(tmpdir(), 'sallyport-http2-'));
+  directory = openFolder('http2');
   mkdirSync(join(directory, 'site'));
   writeFileSync(join(directory, 'site/large'), large);
   writeFileSync(join(directory, 'site/small.txt'), 'A small file.\n');

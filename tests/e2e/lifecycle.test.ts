@@ -1,12 +1,12 @@
 /** Starting, reloading, stopping: signals, exit codes, what is said, and what goes on meanwhile. */
 
 import assert from 'node:assert/strict';
-import { existsSync, mkdtempSync, readFileSync, renameSync, rmSync } from 'node:fs';
+import { existsSync, readFileSync, renameSync, rmSync } from 'node:fs';
 import { createServer } from 'node:net';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { type Edge, runCommand, runEdge, startEdge } from '../fixtures/edge.ts';
+import { openFolder } from '../fixtures/folders.ts';
 import { IO_BACKENDS, type IoBackend } from '../fixtures/io-backends.ts';
 import { type Origin, type OriginConnection, responseText, startOrigin } from '../fixtures/origin.ts';
 import { pause, until, within } from '../fixtures/patience.ts';
@@ -134,7 +134,7 @@ function suite(io: IoBackend): void {
     });
 
     test('SIGHUP opens a log file that was moved away anew, and does from then on what [logging] says', async () => {
-      const folder = mkdtempSync(join(tmpdir(), 'sallyport-logging-'));
+      const folder = openFolder('logging');
       const [first, second] = [join(folder, 'first.log'), join(folder, 'second.log')];
       const logging = `level = "info"\nfile_path = "${first}"\nflush_interval_ms = 10`;
       const edge = await startEdge(route(one.url), { io, logging });

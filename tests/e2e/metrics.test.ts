@@ -5,13 +5,13 @@
 
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { connect as connectTls } from 'node:tls';
 import { testAuthority } from '../fixtures/certificates.ts';
 import { type Edge, startEdge } from '../fixtures/edge.ts';
+import { openFolder } from '../fixtures/folders.ts';
 import { IO_BACKENDS, type IoBackend } from '../fixtures/io-backends.ts';
 import { assertPromtoolAccepts, MetricsPage } from '../fixtures/metrics.ts';
 import { type Origin, type OriginConnection, responseText, startOrigin } from '../fixtures/origin.ts';
@@ -88,7 +88,7 @@ function suite(io: IoBackend): void {
     const tally = new Tally();
 
     before(async () => {
-      folder = mkdtempSync(join(tmpdir(), 'sallyport-metrics-'));
+      folder = openFolder('metrics');
       writeFileSync(join(folder, 'file.txt'), FILE);
       origin = await startOrigin(answer);
       deadPort = await freePort();

@@ -8,7 +8,6 @@ import {
   chmodSync,
   closeSync,
   mkdirSync,
-  mkdtempSync,
   openSync,
   readdirSync,
   readFileSync,
@@ -21,12 +20,12 @@ import {
   writeFileSync,
   writeSync,
 } from 'node:fs';
-import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { promisify } from 'node:util';
 import { brotliCompressSync, gzipSync, zstdCompressSync } from 'node:zlib';
 import { type Edge, startEdge } from '../fixtures/edge.ts';
+import { openFolder } from '../fixtures/folders.ts';
 import { IO_BACKENDS, type IoBackend } from '../fixtures/io-backends.ts';
 import { until } from '../fixtures/patience.ts';
 import { exchangeOnce, RawClient } from '../fixtures/raw-client.ts';
@@ -71,7 +70,7 @@ class Site {
   readonly large: Buffer;
 
   constructor() {
-    this.root = mkdtempSync(join(tmpdir(), 'sallyport-site-'));
+    this.root = openFolder('site');
     this.large = randomBytes(1_500_000);
     this.write('assets/index.html', 'assets index');
     this.write('assets/css/style.css', 'body { color: red }');
@@ -347,7 +346,7 @@ function suite(io: IoBackend, mode: 'sendfile' | 'memory'): void {
       edge = await startEdge(site.routes(mode), { io, prefix: WITHOUT_OVERRIDE });
     });
     after(async () => {
-      await until(() => openFilesOf(edge.pid, site.root).length === 0, 5000, 'all files to be closed');
+      await until(() => openFilesOf(edge.workerPid, site.root).length === 0, 5000, 'all files to be closed');
       await edge.stop();
       site.remove();
     });
@@ -392,7 +391,7 @@ function suite(io: IoBackend, mode: 'sendfile' | 'memory'): void {
     });
 
     test(`${RANGES} random ranges are the bytes of the file`, { timeout: 120_000 }, async () => {
-      const directory = mkdtempSync(join(tmpdir(), 'sallyport-ranges-'));
+      const directory = openFolder('ranges');
       const size = site.large.length;
       const ranges = Array.from({ length: RANGES }, () => {
         const first = Math.floor(Math.random() * size);
@@ -476,9 +475,9 @@ function suite(io: IoBackend, mode: 'sendfile' | 'memory'): void {
         await client.send('GET /static/huge.bin HTTP/1.1\r\nHost: example.com\r\n\r\n');
         client.pauseReading();
       }
-      await until(() => openFilesOf(edge.pid, site.root).length > 0, 5000, 'the file to be open');
+      await until(() => openFilesOf(edge.workerPid, site.root).length > 0, 5000, 'the file to be open');
       for (const client of clients) client.reset();
-      await until(() => openFilesOf(edge.pid, site.root).length === 0, 5000, 'the file to be closed');
+      await until(() => openFilesOf(edge.workerPid, site.root).length === 0, 5000, 'the file to be closed');
     });
 
     test('a file that is new, changed or removed is so for its clients within a second', async () => {

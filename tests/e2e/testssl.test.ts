@@ -2,12 +2,12 @@
 
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { testAuthority } from '../fixtures/certificates.ts';
 import { startEdge } from '../fixtures/edge.ts';
+import { openFolder } from '../fixtures/folders.ts';
 
 const RUN_MS_MAX = 240_000;
 
@@ -18,7 +18,7 @@ interface Finding {
 }
 
 test('testssl.sh finds TLS 1.2 and 1.3 only, and no weakness', async () => {
-  const directory = mkdtempSync(join(tmpdir(), 'sallyport-testssl-'));
+  const directory = openFolder('testssl');
   mkdirSync(join(directory, 'site'));
   writeFileSync(join(directory, 'site/index.html'), 'hello');
   const certificates = [

@@ -3,14 +3,14 @@
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
 import { createHash, randomBytes } from 'node:crypto';
-import { copyFileSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { copyFileSync, rmSync, writeFileSync } from 'node:fs';
 import { Agent, request } from 'node:https';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { type ConnectionOptions, connect, type TLSSocket } from 'node:tls';
 import { testAuthority } from '../fixtures/certificates.ts';
 import { type Edge, startEdge } from '../fixtures/edge.ts';
+import { openFolder } from '../fixtures/folders.ts';
 import { IO_BACKENDS, type IoBackend } from '../fixtures/io-backends.ts';
 import { within } from '../fixtures/patience.ts';
 import { type NodeServer, startNodeServer } from '../fixtures/servers.ts';
@@ -100,7 +100,7 @@ ${[many, strong, rsa, edwards].map(({ certPath, keyPath }) => `[[tls.certificate
 `;
 
     before(async () => {
-      directory = mkdtempSync(join(tmpdir(), 'sallyport-tls-'));
+      directory = openFolder('tls');
       big = randomBytes(10 * 1024 * 1024);
       writeFileSync(join(directory, 'big'), big);
       writeFileSync(join(directory, 'file'), 'a small file\n');

@@ -308,7 +308,7 @@ export class EdgeWorld {
     this.prober.stop();
     const groups = this.worker.upstreamGroups();
     let stopped = false;
-    this.worker.shutdown(1000, () => {
+    this.worker.shutdown(1000, false, () => {
       stopped = true;
     });
     this.until(() => stopped, 5000);

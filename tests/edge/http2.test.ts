@@ -161,7 +161,7 @@ class ChoosingWorld implements ListenerHandler, PlainConnections {
   end(): void {
     this.reactor.close(this.listener, false);
     this.acceptor.abort();
-    for (const connection of this.connections) connection.shutdown();
+    for (const connection of this.connections) connection.shutdown(false);
     this.world.pass(5000);
     this.shared.release();
     this.world.end();

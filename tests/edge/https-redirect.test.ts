@@ -256,7 +256,7 @@ describe('the listener that redirects to HTTPS', () => {
   it('stops with the edge', () => {
     const world = worldOf();
     const peer = world.client(get('/'), REDIRECTING);
-    world.worker.shutdown(1000, () => {});
+    world.worker.shutdown(1000, false, () => {});
     world.settle();
     assert.equal(peer.end, 0);
     const late = world.client(get('/'), REDIRECTING);

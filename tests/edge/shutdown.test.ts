@@ -7,7 +7,7 @@ import { bodyOf, EdgeWorld, fieldsOf, get, ORIGIN, ok, statuses, withBody } from
 /** Asks the edge to stop; tells whether it has. */
 function stop(world: EdgeWorld, timeoutMs: number): () => boolean {
   let stopped = false;
-  world.worker.shutdown(timeoutMs, () => {
+  world.worker.shutdown(timeoutMs, false, () => {
     stopped = true;
   });
   return () => stopped;

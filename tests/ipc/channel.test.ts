@@ -67,7 +67,7 @@ describe('a channel', () => {
     room.send({ kind: 'ready', generation: 1 });
     assert.equal(master.receive()?.kind, 'ready');
     assert.deepEqual([master.state, room.state], ['running', 'running']);
-    master.send({ kind: 'drain', timeoutMs: 5 });
+    master.send({ kind: 'drain', timeoutMs: 5, isReplaced: false });
     assert.equal(room.receive()?.kind, 'drain');
     room.send({ kind: 'drained' });
     assert.equal(master.receive()?.kind, 'drained');
@@ -110,7 +110,7 @@ describe('a channel', () => {
 
   const wrong: [string, () => Uint8Array, number, RegExp][] = [
     ['what is no message', () => Uint8Array.of(1, 2, 3), 0, /malformed/],
-    ['a message of a master’s', () => bytesOf({ kind: 'drain', timeoutMs: 1 }), 0, /drain while starting/],
+    ['a message of a master’s', () => bytesOf({ kind: 'drain', timeoutMs: 1, isReplaced: false }), 0, /drain while starting/],
     ['a message out of its time', () => bytesOf({ kind: 'drained' }), 0, /drained while starting/],
     [
       'a message for another room',

@@ -49,7 +49,7 @@ const message: fc.Arbitrary<Message> = fc.oneof(
     peer: fc.constantFrom('master' as const, 'edge' as const, 'outbound' as const),
     index: u32,
   }),
-  fc.record({ kind: fc.constant('drain' as const), timeoutMs: u32 }),
+  fc.record({ kind: fc.constant('drain' as const), timeoutMs: u32, isReplaced: fc.boolean() }),
   fc.constantFrom({ kind: 'rotate' as const }, { kind: 'drained' as const }),
   fc.record({
     kind: fc.constant('log-file' as const),

@@ -249,7 +249,7 @@ class World {
   }
 
   private shutDown(worker: EdgeWorker, timeoutMs: number): void {
-    worker.shutdown(timeoutMs, () => {
+    worker.shutdown(timeoutMs, false, () => {
       this.stopped = true;
     });
   }
