@@ -11,6 +11,8 @@ import type { Role } from './roles.ts';
 
 /** Messages that one readiness delivers at most, so that a chatty room doesn't keep others waiting. */
 const MESSAGES_PER_WAKE = 64;
+/** Messages that may be left in a channel that is given up: more than its kernel memory holds of any size that matters. */
+const LAST_MESSAGES_MAX = 4096;
 /** Messages that wait for a slow receiver: a whole configuration and more. Beyond that the channel ends. */
 const WAITING_MAX = 1024;
 
@@ -89,6 +91,16 @@ export class PolledChannel {
     const result = this.channel.send(message);
     if (result === 'ended') this.finish();
     return result === 'sent';
+  }
+
+  /** Delivers what is there already, within reason, and closes; `onEnd` isn't called. */
+  finishReading(): void {
+    for (let count = 0; count < LAST_MESSAGES_MAX && !this.hasEnded; count++) {
+      const message = this.channel.receive();
+      if (message === null) break;
+      this.handler.onMessage(this, message);
+    }
+    this.close();
   }
 
   close(): void {

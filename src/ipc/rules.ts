@@ -47,7 +47,7 @@ export const RULES: readonly Rule[] = [
     descriptorsMin: 1,
     descriptorsMax: 1,
   },
-  { kind: 'rotate', from: ['journal'], to: MASTER, during: ['running', 'draining'], ...NONE },
+  { kind: 'rotate', from: ['journal'], to: MASTER, during: ALWAYS, ...NONE },
   { kind: 'ping', from: MASTER, to: ROOMS, during: ALWAYS, ...NONE },
   { kind: 'pong', from: ROOMS, to: MASTER, during: ALWAYS, ...NONE },
   // In `running` it is the answer to a new configuration.

@@ -1,0 +1,201 @@
+/**
+ * The journal: hears all rooms and the master, and hands what they say to its writer in the order in which it came. A
+ * room that sends what is no message, or what are no lines of text, is not heard any more; one that sends more than can
+ * be written loses the rest, and the others lose nothing by it.
+ */
+
+import type { Message, Purpose } from '../ipc/message.ts';
+import { PolledChannel } from '../ipc/polled-channel.ts';
+import type { Role } from '../ipc/roles.ts';
+import type { LogFields } from '../log/line.ts';
+import { areWholeLines, countLines } from './entry-text.ts';
+import { type JournalOptions, LogWriter, Share } from './log-writer.ts';
+import { RoomOutput } from './room-output.ts';
+
+/** What was dropped is told after this, together. */
+const TELL_MS = 1000;
+/** Index of descriptors with the purpose `output`. */
+const OUTPUT_PIPE = 0;
+const OUTPUT_COMPLAINTS = 1;
+
+/** Whoever sends entries. */
+class Source {
+  readonly name: string;
+  /** How entries name it. */
+  readonly fields: LogFields;
+  readonly share: Share;
+  channel: PolledChannel | null;
+  /** Entries dropped since that was last said. */
+  untold: number;
+
+  constructor(name: string, fields: LogFields, isPrivileged: boolean) {
+    this.name = name;
+    this.fields = fields;
+    this.share = new Share(isPrivileged);
+    this.channel = null;
+    this.untold = 0;
+  }
+}
+
+export class Journal {
+  private readonly writer: LogWriter;
+  private readonly master: Source;
+  /** By role and number. */
+  private readonly sources: Map<string, Source>;
+  /** Channels that came before their time. */
+  private readonly early: { readonly role: Role; readonly index: number; readonly descriptor: number }[];
+  private isListening: boolean;
+  private output: RoomOutput | null;
+  private pipe: number;
+  private outputUntold: number;
+  private telling: NodeJS.Timeout | null;
+  private onAllGone: (() => void) | null;
+
+  constructor(askForRotation: () => void) {
+    this.writer = new LogWriter(askForRotation);
+    this.master = new Source('master', { room: 'master' }, true);
+    this.sources = new Map();
+    this.early = [];
+    this.isListening = false;
+    this.output = null;
+    this.pipe = -1;
+    this.outputUntold = 0;
+    this.telling = null;
+    this.onAllGone = null;
+  }
+
+  /** Rooms that it hears. */
+  get size(): number {
+    return this.sources.size;
+  }
+
+  follow(options: JournalOptions): void {
+    this.writer.follow(options);
+  }
+
+  /** A descriptor from the master; -1 where it sent too few. */
+  onDescriptor(purpose: Purpose, peer: Role, index: number, descriptor: number): void {
+    if (descriptor < 0) return;
+    if (purpose === 'channel') this.early.push({ role: peer, index, descriptor });
+    else if (purpose === 'output' && index === OUTPUT_COMPLAINTS) this.writer.useComplaints(descriptor);
+    else if (purpose === 'output' && index === OUTPUT_PIPE) this.pipe = descriptor;
+    if (this.isListening) this.connectAll();
+  }
+
+  /** From the master: entries of its own, or another file. */
+  onMaster(message: Message, take: () => number): void {
+    if (message.kind === 'log') this.add(this.master, message.dropped, message.bytes);
+    if (message.kind === 'log-file') this.writer.useFile(take(), message.bytes, message.rotates);
+  }
+
+  /** Rooms are heard from now on: what they send is not looked at before the journal is sealed. */
+  listen(): void {
+    this.isListening = true;
+    this.connectAll();
+  }
+
+  /**
+   * Hears what rooms have left to say, and writes all. Resolves when that is done or `timeoutMs` is over. Never rejects.
+   */
+  async finish(timeoutMs: number): Promise<void> {
+    let timer: NodeJS.Timeout | undefined;
+    const over = new Promise<void>((resolve) => {
+      timer = setTimeout(resolve, timeoutMs);
+    });
+    const gone = new Promise<void>((resolve) => {
+      this.onAllGone = resolve;
+    });
+    if (this.sources.size > 0) await Promise.race([gone, over]);
+    this.output?.finish();
+    this.tell();
+    await Promise.race([this.writer.idle(), over]);
+    clearTimeout(timer);
+  }
+
+  private connectAll(): void {
+    if (this.pipe >= 0) this.readOutput();
+    for (const { role, index, descriptor } of this.early.splice(0)) this.connect(role, index, descriptor);
+  }
+
+  private readOutput(): void {
+    this.output?.close();
+    this.output = new RoomOutput(this.pipe, {
+      onLine: (line) => this.writer.entry('error', line, { room: '' }),
+      onDropped: (count) => {
+        this.outputUntold += count;
+        this.tellLater();
+      },
+    });
+    this.pipe = -1;
+  }
+
+  /** Another channel of a room that has one takes its place, after the last words that are in the old one. */
+  private connect(role: Role, index: number, descriptor: number): void {
+    const name = `${role} ${index}`;
+    const fields = role === 'edge' ? { room: role, slot: index } : { room: role };
+    this.sources.get(name)?.channel?.finishReading();
+    const source = this.sources.get(name) ?? new Source(name, fields, false);
+    this.sources.set(name, source);
+    source.channel = new PolledChannel(descriptor, 'journal', role, {
+      onMessage: (_, message) => this.onMessage(source, message),
+      onEnd: (channel, reason) => this.onEnd(source, channel, reason),
+    });
+  }
+
+  private onMessage(source: Source, message: Message): void {
+    if (message.kind !== 'log') return;
+    if (areWholeLines(message.bytes)) {
+      this.add(source, message.dropped, message.bytes);
+      return;
+    }
+    const { channel } = source;
+    if (channel === null) return;
+    channel.close();
+    this.onEnd(source, channel, 'what are no lines of text');
+  }
+
+  private onEnd(source: Source, channel: PolledChannel, reason: string): void {
+    if (source.channel !== channel) return;
+    if (reason !== 'gone')
+      this.writer.entry('error', `a room is not heard any more: it sent ${reason}`, source.fields);
+    source.channel = null;
+    if (source.untold > 0) this.tell();
+    this.sources.delete(source.name);
+    if (this.sources.size === 0) this.onAllGone?.();
+  }
+
+  private add(source: Source, dropped: number, lines: Uint8Array): void {
+    source.untold += dropped;
+    if (!this.writer.add(lines, source.share)) {
+      const count = countLines(lines);
+      source.untold += count;
+      this.writer.dropped += count;
+    }
+    if (source.untold > 0) this.tellLater();
+  }
+
+  private tellLater(): void {
+    if (this.telling !== null) return;
+    this.telling = setTimeout(() => this.tell(), TELL_MS);
+    this.telling.unref();
+  }
+
+  private tell(): void {
+    if (this.telling !== null) clearTimeout(this.telling);
+    this.telling = null;
+    for (const source of [this.master, ...this.sources.values()]) {
+      if (source.untold === 0) continue;
+      this.writer.entry('warn', 'Log entries dropped: the queue was full', {
+        dropped: source.untold,
+        ...source.fields,
+      });
+      source.untold = 0;
+    }
+    if (this.outputUntold === 0) return;
+    this.writer.entry('warn', 'Lines of standard error dropped: there were too many', {
+      dropped: this.outputUntold,
+      room: '',
+    });
+    this.outputUntold = 0;
+  }
+}
