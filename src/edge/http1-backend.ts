@@ -75,8 +75,10 @@ export class Http1Backend implements BackendStream, SocketHandler, TimerHandler 
   /** Null without TLS. */
   private readonly tls: BackendHandshake | null;
   private handle: Handle;
-  /** Which of the server's it connects to. */
+  /** Which of the server's it is connected to; null before. */
   private address: SocketAddress | null;
+  /** The server's addresses when it was last seen that this is one of them. */
+  private addressEpoch: number;
   private state: number;
   private readonly timer: Timer;
   /** CONNECTING: when it fails. IDLE: since when it idles. BUSY: since when nothing has happened. */
@@ -111,6 +113,7 @@ export class Http1Backend implements BackendStream, SocketHandler, TimerHandler 
     this.tls = tls;
     this.handle = 0;
     this.address = null;
+    this.addressEpoch = server.addressEpoch;
     this.state = S_CONNECTING;
     this.timer = new Timer(this, 0);
     this.sinceMs = 0;
@@ -169,7 +172,7 @@ export class Http1Backend implements BackendStream, SocketHandler, TimerHandler 
     const { responder, server } = this;
     if (
       responder === null ||
-      !server.adoptHttp2(tls, responder, this.timer.deadlineMs - this.context.reactor.nowMs)
+      !server.adoptHttp2(tls, responder, this.address, this.timer.deadlineMs - this.context.reactor.nowMs)
     ) {
       this.fault(E_OVERLOAD);
       return;
@@ -182,7 +185,6 @@ export class Http1Backend implements BackendStream, SocketHandler, TimerHandler 
 
   private addressTried(failed: boolean): void {
     if (this.address !== null) this.server.addressTried(this.address, failed);
-    this.address = null;
   }
 
   // ---- For the responder ------------------------------------------------------------------------------
@@ -279,11 +281,22 @@ export class Http1Backend implements BackendStream, SocketHandler, TimerHandler 
     this.state = S_IDLE;
     this.served++;
     this.sinceMs = this.context.reactor.nowMs;
-    if (this.server.idleTimeoutMs === 0 || this.server.idleMax === 0 || this.context.isDraining) {
+    const { server } = this;
+    const mayIdle = server.idleTimeoutMs > 0 && server.idleMax > 0 && !this.context.isDraining;
+    if (!mayIdle || this.hasLostAddress) {
       this.close(false);
       return;
     }
-    this.server.putIdle(this);
+    server.putIdle(this);
+  }
+
+  /** The server's name has its address no more. */
+  get hasLostAddress(): boolean {
+    const { server } = this;
+    if (this.addressEpoch === server.addressEpoch) return false;
+    if (!server.hasAddress(this.address)) return true;
+    this.addressEpoch = server.addressEpoch;
+    return false;
   }
 
   close(abortive: boolean): void {

@@ -13,6 +13,7 @@ import { Http2Workspace } from '../http2/workspace.ts';
 import { type BufferId, LARGE, NO_BUFFER } from '../io/buffer-pool.ts';
 import type { Handle } from '../io/reactor.ts';
 import { ENOMEM } from '../sys/errno.ts';
+import type { SocketAddress } from '../sys/sockaddr.ts';
 import type { BackendServer } from './backend-server.ts';
 import { Http2Backend } from './http2-backend.ts';
 import { Http2BackendStream } from './http2-backend-stream.ts';
@@ -131,11 +132,16 @@ export class Http2BackendPool {
    * Takes over a socket on which TLS has just agreed on HTTP/2, for `responder`, whose stream waits on it from now on. False:
    * memory is exhausted, and the socket is the caller's still.
    */
-  adopt(tls: BackendHandshake, responder: ProxyResponder, timeoutMs: number): boolean {
+  adopt(
+    tls: BackendHandshake,
+    responder: ProxyResponder,
+    address: SocketAddress | null,
+    timeoutMs: number,
+  ): boolean {
     if (!this.takeMemory()) return false;
     this.isKnown = true;
     const { handle } = tls.socket;
-    const connection = new Http2Backend(this, tls, null, () => handle, timeoutMs);
+    const connection = new Http2Backend(this, tls, address, () => handle, timeoutMs);
     this.connections.push(connection);
     this.all.add(connection);
     const stream = new Http2BackendStream(connection, responder, timeoutMs);
@@ -214,6 +220,15 @@ export class Http2BackendPool {
 
   get connectionCount(): number {
     return this.all.size;
+  }
+
+  /** Connections to addresses that the server's name has no more take no more streams, and end with those they have. */
+  leaveLostAddresses(): void {
+    for (const connection of [...this.connections]) {
+      if (this.server.hasAddress(connection.address)) continue;
+      this.remove(connection);
+      if (connection.isIdle) connection.leave();
+    }
   }
 
   /** Closes what is idle; the others close when they are done. */

@@ -72,8 +72,8 @@ export class Http2Backend implements SocketHandler, TimerHandler, Http2Events<Ht
   private readonly port: SocketPort;
   private readonly tls: BackendHandshake | null;
   readonly handle: Handle;
-  /** Which of the server's it connects to; null: the socket was connected already. */
-  private readonly address: SocketAddress | null;
+  /** Which of the server's it is connected to. */
+  readonly address: SocketAddress | null;
   private state: number;
   private readonly timer: Timer;
   /** Due with the turn in which something is to be sent. */
@@ -444,7 +444,8 @@ export class Http2Backend implements SocketHandler, TimerHandler, Http2Events<Ht
     const idleMs = nowMs - this.atMs;
     const isSurplus = idleMs >= SURPLUS_IDLE_MS && this.pool.idleCount > server.idleMax;
     const mayIdle = server.idleMax > 0 && idleMs < server.idleTimeoutMs && !this.context.isDraining;
-    if (!mayIdle || isSurplus || !this.takesStreams || this.engine.peerLeaves) {
+    const isLost = !server.hasAddress(this.address);
+    if (!mayIdle || isLost || isSurplus || !this.takesStreams || this.engine.peerLeaves) {
       this.leave();
       return;
     }

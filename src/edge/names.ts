@@ -81,6 +81,11 @@ export class Names {
     for (const name of this.names.keys()) if (!names.has(name)) this.names.delete(name);
   }
 
+  /** What `resolve` returned last, as it is now. */
+  get addresses(): ResolvedServers {
+    return this.latest;
+  }
+
   close(): void {
     this.channel?.close();
     this.channel = null;
