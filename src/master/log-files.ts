@@ -46,21 +46,16 @@ export class LogFiles {
   private path: string | null;
   private descriptor: number;
 
-  /** Of what `place` says; `open` is due. */
+  /** Opens the file; throws what the operating system says. */
   constructor(place: LogPlace) {
     this.path = pathOf(place);
-    this.descriptor = STDERR;
-  }
-
-  /** Returns empty text, or why the file can't be opened. */
-  open(): string {
-    return this.replace(this.path);
+    this.descriptor = openLog(this.path);
   }
 
   /** Gives a journal the log; it stays open here. Returns empty text, or why that can't be done. */
   giveTo(journal: JournalEnd): string {
     const copy = duplicateDescriptor(this.descriptor);
-    if (copy < 0) return `the log can't be passed on (${errnoName(copy)})`;
+    if (copy < 0) return errnoName(copy);
     const stat = fstatSync(this.descriptor);
     const isFile = stat.isFile();
     const rotates = this.path !== null && isFile;
@@ -68,15 +63,15 @@ export class LogFiles {
     return '';
   }
 
-  /** Does from now on what another `[logging]` says. Returns empty text, or why it stays as it was. */
-  follow(place: LogPlace): string {
+  /** Does from now on what another `[logging]` says; throws what the operating system says, and it stays as it was. */
+  follow(place: LogPlace): void {
     const path = pathOf(place);
-    return path === this.path ? '' : this.replace(path);
+    if (path !== this.path) this.replace(path);
   }
 
   /** Opens the path anew, for whoever moved the file away. Returns empty text, or why it stays as it was. */
   reopen(): string {
-    return this.replace(this.path);
+    return reasonOf(() => this.replace(this.path));
   }
 
   /**
@@ -86,14 +81,12 @@ export class LogFiles {
   rotate(): string {
     const { path } = this;
     if (path === null || !fstatSync(this.descriptor).isFile()) return '';
-    try {
+    return reasonOf(() => {
       for (let number = ROTATED_FILES - 1; number >= 1; number--)
         moveIfThere(`${path}.${number}`, `${path}.${number + 1}`);
       moveIfThere(path, `${path}.1`);
-    } catch (error) {
-      return `the log file ${path} can't be rotated: ${reasonOf(error)}`;
-    }
-    return this.replace(path);
+      this.replace(path);
+    });
   }
 
   close(): void {
@@ -101,17 +94,16 @@ export class LogFiles {
     this.descriptor = STDERR;
   }
 
-  private replace(path: string | null): string {
-    try {
-      const descriptor = path === null ? STDERR : openSync(path, OPEN_FLAGS, FILE_MODE);
-      this.close();
-      this.descriptor = descriptor;
-      this.path = path;
-      return '';
-    } catch (error) {
-      return `the log file ${path} can't be opened: ${reasonOf(error)}`;
-    }
+  private replace(path: string | null): void {
+    const descriptor = openLog(path);
+    this.close();
+    this.descriptor = descriptor;
+    this.path = path;
   }
+}
+
+function openLog(path: string | null): number {
+  return path === null ? STDERR : openSync(path, OPEN_FLAGS, FILE_MODE);
 }
 
 function pathOf({ level, filePath }: LogPlace): string | null {
@@ -126,6 +118,12 @@ function moveIfThere(from: string, to: string): void {
   }
 }
 
-function reasonOf(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
+/** Why that can't be done, or empty text. */
+function reasonOf(change: () => void): string {
+  try {
+    change();
+    return '';
+  } catch (error) {
+    return error instanceof Error ? error.message : String(error);
+  }
 }
