@@ -3,6 +3,7 @@
  * carries the rooms' output to the journal, the log's file, the keys' files, the secret of tickets.
  */
 
+import type { OutboundConfiguration } from '../config/outbound-need.ts';
 import type { PolledChannel } from '../ipc/polled-channel.ts';
 import { SharedState } from '../shared/state.ts';
 import { createPipe, createSharedMemory, mapSharedMemory } from '../sys/descriptors.ts';
@@ -105,8 +106,10 @@ export class Foundations {
         return JSON.stringify({ logging: config.logging });
       case 'keys':
         return this.keyRing.configuration();
-      case 'outbound':
-        return JSON.stringify({ config, material, slots });
+      case 'outbound': {
+        const order: OutboundConfiguration = { config, backends: material.backends, slots };
+        return JSON.stringify(order);
+      }
       case 'edge': {
         const order: EdgeOrder = { config, material, tickets: this.tickets.current(config.tls), slots };
         return JSON.stringify(order);
