@@ -56,10 +56,12 @@ function runElsewhere(): never {
  * when memory to execute can't be had any more.
  */
 const ROOMS = join(ROOT, `node_modules/.rooms-${process.pid}`);
-const ROOM_FILES = ['edge-room', 'plain-room', 'probe-room', 'keys-room', 'chatterbox'] as const;
+const ROOM_FILES = ['edge-room', 'plain-room', 'probe-room', 'chatterbox'] as const;
 /** Programs of the product. */
 const PROGRAMS = {
   launcher: 'src/master/launcher-main.ts',
+  keys: 'src/keys/main.ts',
+  journal: 'src/journal/main.ts',
   outbound: 'src/outbound/main.ts',
 } as const;
 export type RoomFile = (typeof ROOM_FILES)[number] | keyof typeof PROGRAMS;
