@@ -292,19 +292,29 @@ export const STARTING: readonly CallRule[] = [
   { call: 'clone3', errno: ENOSYS },
 ];
 
-/** What a room that talks to the network does besides, at its start. */
+/** What a room that serves the network does besides, at its start. */
 export function networkStart(ringEntries: number): CallRule[] {
+  return [STREAM_SOCKETS, 'socketpair', 'bind', 'listen', 'connect', 'accept4', ...ringStart(ringEntries)];
+}
+
+/** What a room that only reaches out does besides, at its start. */
+export function outboundStart(ringEntries: number): CallRule[] {
   return [
-    STREAM_SOCKETS,
+    STREAM_AND_DATAGRAM_SOCKETS,
     'socketpair',
     'bind',
-    'listen',
     'connect',
-    'accept4',
+    'sendmmsg',
+    ...ringStart(ringEntries),
+  ];
+}
+
+function ringStart(entries: number): CallRule[] {
+  return [
     'io_uring_enter',
     'io_uring_register',
     // Our own ring alone, known by its size: libuv's rings would be three more that nobody restricts.
-    { call: 'io_uring_setup', checks: [{ argument: 0, isOneOf: [ringEntries] }], otherwise: ENOSYS },
+    { call: 'io_uring_setup', checks: [{ argument: 0, isOneOf: [entries] }], otherwise: ENOSYS },
   ];
 }
 
