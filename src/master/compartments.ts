@@ -7,7 +7,7 @@ import { SQ_ENTRIES } from '../io/uring.ts';
 import { CLIENT_OPERATIONS, REACTOR_OPERATIONS } from '../io/uring-restrictions.ts';
 import type { Role } from '../ipc/roles.ts';
 import type { CallRule } from '../sys/seccomp.ts';
-import { LOCAL_START, networkStart, SEALED, STARTING } from './system-calls.ts';
+import { LOCAL_START, networkStart, outboundStart, SEALED, STARTING } from './system-calls.ts';
 
 export type { Role };
 
@@ -96,7 +96,7 @@ export const COMPARTMENTS: Readonly<Record<Exclude<Role, 'master'>, Compartment>
       '/etc/gai.conf',
       '/etc/ssl/certs',
     ],
-    starting: () => [...STARTING, ...networkStart(SQ_ENTRIES)],
+    starting: () => [...STARTING, ...outboundStart(SQ_ENTRIES)],
     sealed: (io) => (io === 'io_uring' ? SEALED.outboundOnUring : SEALED.outboundOnEpoll),
     uringOperations: CLIENT_OPERATIONS,
     heap: SMALL_HEAP,
