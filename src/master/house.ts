@@ -4,6 +4,7 @@
  * log files, the descriptors of keys.
  */
 
+import { realpathSync } from 'node:fs';
 import type { Config } from '../config/model.ts';
 import { needsOutbound } from '../config/outbound-need.ts';
 import { splitConfiguration } from '../ipc/configuration-parts.ts';
@@ -42,6 +43,8 @@ interface Place {
   accepted: Accepted;
   readonly plan: Plan;
   readonly measures: readonly Measure[];
+  /** Where the paths led that it sees besides the program's own. */
+  readonly named: ReadonlyMap<string, string>;
 }
 
 interface Answer {
@@ -159,9 +162,22 @@ export class House implements HouseOwner {
     const slot = isEdge ? this.takeSlot() : NO_WORKER;
     const { config } = accepted;
     const { plan, measures } = this.planned(role, config, wishesOf(config.security), worker);
-    const place: Place = { role, name, worker, slot, accepted, plan, measures };
+    const { files, socketFolders } = requestFor(role, config, this.options.io, worker, -1);
+    const named = new Map([...files, ...socketFolders].map((path) => [path, placeOf(path)]));
+    const place: Place = { role, name, worker, slot, accepted, plan, measures, named };
     this.places.set(name, place);
     return place;
+  }
+
+  /** Whether a path that rooms were given is another file or folder by now, which they can't see. */
+  hasMoved(): boolean {
+    return [...this.places.values()].some(({ named }) =>
+      [...named].some(([path, before]) => {
+        const now = placeOf(path);
+        // What is gone may come back: those who have it keep it so long.
+        return now !== '' && now !== before;
+      }),
+    );
   }
 
   private newWorkers(accepted: Accepted): Place[] {
@@ -382,6 +398,15 @@ export class House implements HouseOwner {
     const lasting = answer?.isNew === true ? `the room ${name} can't be started: ${reason}` : '';
     answer?.resolve(this.refusals.get(name) ?? lasting);
     this.log.error(`the room ${name} is gone`, { reason, again_in_ms: retryMs });
+  }
+}
+
+/** Where a path leads; empty: nowhere. */
+function placeOf(path: string): string {
+  try {
+    return realpathSync(path);
+  } catch {
+    return '';
   }
 }
 

@@ -33,10 +33,11 @@ export interface Judged {
   readonly warnings: readonly Problem[];
 }
 
-/** What the judge writes. */
+/** What the judge writes (src/cli/judgement.ts). */
 export interface Judgement {
   readonly problems: readonly Problem[];
   readonly warnings: readonly Problem[];
+  /** These are null where there is any problem. */
   readonly config: Config | null;
   readonly material: Material | null;
   readonly keys: readonly KeyFile[];

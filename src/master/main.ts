@@ -39,6 +39,7 @@ export async function startMaster(configPath: string, shownPath: string, version
     return EXIT_CONFIG;
   }
   const master = new Master(configPath, judged.accepted, version);
+  master.hearSignals();
   try {
     const refusal = await master.start();
     if (refusal === '') return await master.run();
@@ -64,6 +65,11 @@ class Master {
   private generation: number;
   /** Reloads, reopening, upgrades: one after the other, in the order in which they were asked for. */
   private turn: Promise<void>;
+  /** Lets what waits in `turn` begin. */
+  private startWorking: () => void;
+  /** Resolves when it is over. */
+  private readonly left: Promise<void>;
+  private leaveNow: () => void;
   private isLeaving: boolean;
   /** Another master serves in this one's place. */
   private isReplaced: boolean;
@@ -82,7 +88,14 @@ class Master {
     this.service = new ServiceNotification();
     this.foundations = null;
     this.house = null;
-    this.turn = Promise.resolve();
+    this.startWorking = () => {};
+    this.turn = new Promise((resolve) => {
+      this.startWorking = resolve;
+    });
+    this.leaveNow = () => {};
+    this.left = new Promise((resolve) => {
+      this.leaveNow = resolve;
+    });
     this.isLeaving = false;
     this.isReplaced = false;
     this.startedSeconds = nowSeconds();
@@ -152,29 +165,35 @@ class Master {
       );
   }
 
+  /**
+   * From before the first room on, since whoever can connect may send a signal: what it asks for is done once the rooms
+   * are ready, but for the end.
+   */
+  hearSignals(): void {
+    const onStop = (signal: NodeJS.Signals): void => {
+      if (this.isLeaving) {
+        this.log.warn(`${signal} again: what is in flight is cut`);
+        this.house?.kill();
+        return;
+      }
+      const open = this.house?.openConnections ?? 0;
+      this.log.info(`${signal}: stopping`, { open_connections: open });
+      this.service.stopping('finishing what is in flight');
+      this.leave();
+    };
+    process.on('SIGTERM', onStop);
+    process.on('SIGINT', onStop);
+    process.on('SIGHUP', () => this.inTurn('reload', () => this.reload()));
+    process.on('SIGUSR1', () => this.inTurn('reopen', () => this.reopen()));
+    process.on('SIGUSR2', () => this.inTurn('upgrade', () => this.upgrade()));
+  }
+
   /** Serves until it is asked to stop. */
   async run(): Promise<number> {
-    const board = setInterval(() => this.showHouse(), BOARD_MS);
-    this.showHouse();
-    await new Promise<void>((resolve) => {
-      const onStop = (signal: NodeJS.Signals): void => {
-        if (this.isLeaving) {
-          this.log.warn(`${signal} again: what is in flight is cut`);
-          this.house?.kill();
-          return;
-        }
-        this.isLeaving = true;
-        const open = this.house?.openConnections ?? 0;
-        this.log.info(`${signal}: stopping`, { open_connections: open });
-        this.service.stopping('finishing what is in flight');
-        resolve();
-      };
-      process.on('SIGTERM', onStop);
-      process.on('SIGINT', onStop);
-      process.on('SIGHUP', () => this.inTurn('reload', () => this.reload()));
-      process.on('SIGUSR1', () => this.inTurn('reopen', () => this.reopen()));
-      process.on('SIGUSR2', () => this.inTurn('upgrade', async () => (await this.upgrade()) && resolve()));
-    });
+    const board = setInterval(() => this.lookAround(), BOARD_MS);
+    this.lookAround();
+    this.startWorking();
+    await this.left;
     clearInterval(board);
     await this.house?.stop(this.inForce.config.server.shutdownTimeoutSecs * 1000, this.isReplaced, () =>
       this.log.info('stopped'),
@@ -190,6 +209,11 @@ class Master {
     this.log.flush();
     this.listeners.close();
     this.foundations?.close();
+  }
+
+  private leave(): void {
+    this.isLeaving = true;
+    this.leaveNow();
   }
 
   private inTurn(what: string, work: () => Promise<unknown>): void {
@@ -251,19 +275,32 @@ class Master {
     else this.house?.giveLogFile();
   }
 
-  /** True when a new master serves and this one may go. */
-  private async upgrade(): Promise<boolean> {
+  /** When a new master serves, this one goes. */
+  private async upgrade(): Promise<void> {
     this.log.info('SIGUSR2: starting a new master in this one’s place');
     const successor = await startSuccessor(this.listeners.handOver());
     if (typeof successor === 'string') {
       this.log.error(`upgrade: ${successor}; everything stays as it was`);
-      return false;
+      return;
     }
-    this.isLeaving = true;
     this.isReplaced = true;
     this.log.info('upgrade: the new master serves; this one finishes what it has', { pid: successor });
     this.listeners.release();
-    return true;
+    this.leave();
+  }
+
+  /** Once in a while: roots that lead elsewhere now, and how the house is. */
+  private lookAround(): void {
+    if (this.house?.hasMoved() === true)
+      this.inTurn('files', async () => {
+        if (this.house === null || !this.house.hasMoved()) return;
+        this.log.info('a path of the configuration leads elsewhere now');
+        const again = { ...this.inForce, generation: ++this.generation };
+        const refusal = await this.house.change(again, this.inForce, () => ++this.generation);
+        if (refusal === '') this.inForce = again;
+        else this.log.error(`files: ${refusal}`);
+      });
+    this.showHouse();
   }
 
   /** For the metrics and the status page. */

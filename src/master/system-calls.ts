@@ -294,7 +294,18 @@ export const STARTING: readonly CallRule[] = [
 
 /** What a room that serves the network does besides, at its start. */
 export function networkStart(ringEntries: number): CallRule[] {
-  return [STREAM_SOCKETS, 'socketpair', 'bind', 'listen', 'connect', 'accept4', ...ringStart(ringEntries)];
+  return [
+    STREAM_SOCKETS,
+    'socketpair',
+    'bind',
+    'listen',
+    'connect',
+    'accept4',
+    // Used later: what the first filter forbids, the second can't allow.
+    'sendfile',
+    'splice',
+    ...ringStart(ringEntries),
+  ];
 }
 
 /** What a room that only reaches out does besides, at its start. */
