@@ -4,6 +4,8 @@
  */
 
 import { readFileSync, statSync } from 'node:fs';
+import { getHeapStatistics } from 'node:v8';
+import { RLIMIT_NOFILE, softLimit } from '../sys/process.ts';
 
 export interface BuildWords {
   readonly version: string;
@@ -34,7 +36,8 @@ export function processStartSeconds(): number {
 
 /** Most descriptors that may be open (RLIMIT_NOFILE); 0: unknown. */
 export function descriptorsMax(): number {
-  return Number(/^Max open files\s+(\d+)/m.exec(textOf('/proc/self/limits'))?.[1] ?? 0);
+  const limit = softLimit(RLIMIT_NOFILE);
+  return Number.isFinite(limit) && limit > 0 ? limit : 0;
 }
 
 /** Open descriptors: the size of their folder, which the kernel tells since 6.2; `known` where it doesn't. */
@@ -44,6 +47,24 @@ export function descriptorsOpen(known: number): number {
   } catch {
     return known;
   }
+}
+
+/**
+ * Resident memory, bytes. A room without /proc can't know what it is now: there it is the most that it ever was, which is what a
+ * worker needs again.
+ */
+export function residentBytes(): number {
+  try {
+    return process.memoryUsage.rss();
+  } catch {
+    return process.resourceUsage().maxRSS * 1024;
+  }
+}
+
+/** The JavaScript heap, bytes. */
+export function heapBytes(): { readonly used: number; readonly total: number } {
+  const { used_heap_size: used, total_heap_size: total } = getHeapStatistics();
+  return { used, total };
 }
 
 function textOf(path: string | URL): string {

@@ -58,7 +58,9 @@ import {
   buildWords,
   descriptorsMax,
   descriptorsOpen,
+  heapBytes,
   processStartSeconds,
+  residentBytes,
 } from './metrics-process.ts';
 import {
   FAILURE_WORDS,
@@ -297,10 +299,10 @@ export class EdgeMetrics implements TimerHandler {
     const { area } = this;
     const { user, system } = process.cpuUsage();
     this.publishCounter(C_CPU, user + system);
-    const memory = process.memoryUsage();
-    area.set(G_RESIDENT_BYTES, memory.rss);
-    area.set(G_HEAP_USED, memory.heapUsed);
-    area.set(G_HEAP_TOTAL, memory.heapTotal);
+    area.set(G_RESIDENT_BYTES, residentBytes());
+    const heap = heapBytes();
+    area.set(G_HEAP_USED, heap.used);
+    area.set(G_HEAP_TOTAL, heap.total);
   }
 
   private publishCounter(cell: number, value: number): void {

@@ -3,11 +3,12 @@
 import { ESRCH } from './errno.ts';
 import { negated } from './libc.ts';
 import { mapPrivate } from './memory.ts';
-import { prctl, sched_getaffinity, sched_setaffinity, setrlimit } from './process-calls.ts';
+import { getrlimit, prctl, sched_getaffinity, sched_setaffinity, setrlimit } from './process-calls.ts';
 
 const PR_SET_PDEATHSIG = 1;
 const PR_SET_DUMPABLE = 4;
 const SIGKILL = 9;
+const RLIM_INFINITY = 0xffffffffffffffffn;
 /** 8192 cores, the most that a kernel can be built for. */
 const CPU_SET_BYTES = 1024;
 
@@ -18,6 +19,14 @@ export const RLIMIT_NPROC = 6;
 export const RLIMIT_NOFILE = 7;
 
 const scratch = mapPrivate(4096);
+
+/** The soft limit, Infinity where there is none, or -errno. Unlike /proc/self/limits it is there in a room, too. */
+export function softLimit(resource: number): number {
+  const result = negated(getrlimit(resource, scratch.address));
+  if (result < 0) return result;
+  const value = scratch.view.getBigUint64(0, true);
+  return value === RLIM_INFINITY ? Number.POSITIVE_INFINITY : Number(value);
+}
 
 /** Sets the soft and the hard limit. */
 export function limitResource(resource: number, value: number): number {
