@@ -11,6 +11,7 @@ import { fileURLToPath } from 'node:url';
 import { GENERATION_MAX, KEYS_MAX, type KeyFile, type Material } from '../config/material.ts';
 import type { Config } from '../config/model.ts';
 import type { Problem } from '../config/problem.ts';
+import { noInput } from './no-input.ts';
 
 /** Bytes of a judgement: a configuration of the longest kind with its problems. */
 const OUTPUT_BYTES_MAX = 64 * 1024 * 1024;
@@ -83,7 +84,7 @@ function run(command: readonly string[], timeoutMs: number): Promise<Run> {
     let words = '';
     let reason = '';
     const child = spawn(process.execPath, [...process.execArgv, ...command], {
-      stdio: ['ignore', 'pipe', 'pipe'],
+      stdio: [noInput(), 'pipe', 'pipe'],
       env: environment(),
       detached: true,
     });
@@ -96,12 +97,12 @@ function run(command: readonly string[], timeoutMs: number): Promise<Run> {
       clearTimeout(timer);
       resolve({ output: Buffer.concat(chunks), failure });
     };
-    child.stdout.on('data', (chunk: Buffer) => {
+    child.stdout?.on('data', (chunk: Buffer) => {
       bytes += chunk.length;
       if (bytes > OUTPUT_BYTES_MAX) stop(`its judgement has more than ${OUTPUT_BYTES_MAX} bytes`);
       else chunks.push(chunk);
     });
-    child.stderr.on('data', (chunk: Buffer) => {
+    child.stderr?.on('data', (chunk: Buffer) => {
       words = (words + chunk.toString('utf8')).slice(-WORDS_CHARS_MAX);
     });
     child.once('error', (error) => finish(`it can’t be started (${error.message})`));

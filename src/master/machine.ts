@@ -3,7 +3,7 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { landlockAbi } from '../sys/landlock.ts';
-import { hasCapability } from '../sys/privileges.ts';
+import { hasCapability, isWithoutCapabilities } from '../sys/privileges.ts';
 import { coreAffinity } from '../sys/process.ts';
 import { type Architecture, architecture, hasSeccomp } from '../sys/seccomp.ts';
 
@@ -16,6 +16,8 @@ export interface Machine {
   readonly canChangeUser: boolean;
   /** May empty the capability bounding set (CAP_SETPCAP). */
   readonly canDropCapabilities: boolean;
+  /** It was started without capabilities, and none can come back. */
+  readonly isWithoutCapabilities: boolean;
   /** May make namespaces and mounts (CAP_SYS_ADMIN). */
   readonly canMakeNamespaces: boolean;
   /** Kinds of namespaces that the kernel has, by their names in /proc/self/ns. */
@@ -33,6 +35,7 @@ export function probeMachine(): Machine {
     landlockAbi: landlockAbi(),
     canChangeUser: hasCapability('CAP_SETUID') && hasCapability('CAP_SETGID'),
     canDropCapabilities: hasCapability('CAP_SETPCAP'),
+    isWithoutCapabilities: isWithoutCapabilities(),
     canMakeNamespaces: hasCapability('CAP_SYS_ADMIN'),
     namespaces: NAMESPACE_FILES.filter((name) => existsSync(`/proc/self/ns/${name}`)),
     userIdsBelow: mappedIds(),

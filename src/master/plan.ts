@@ -237,6 +237,10 @@ function planCapabilities({ sandbox }: Wishes, machine: Machine, measures: Measu
     measures.add('capabilities', 'on', kept);
     return keep;
   }
+  if (machine.isWithoutCapabilities && keep.length === 0) {
+    measures.add('capabilities', 'on', 'none, and none can come back, since the program was started so');
+    return [];
+  }
   const words = 'the bounding set can only be emptied by root (or with CAP_SETPCAP)';
   measures.add('capabilities', 'degraded', words, keep.length > 0);
   return [];

@@ -11,6 +11,7 @@ import { createMessagePair } from '../sys/descriptors.ts';
 import { errnoName } from '../sys/errno.ts';
 import { close } from '../sys/libc.ts';
 import { startInPidNamespace } from '../sys/namespaces.ts';
+import { noInput } from './no-input.ts';
 import type { Plan } from './plan.ts';
 
 /** How long a room may take until it is ready: loading, certificates, a busy machine. */
@@ -203,7 +204,7 @@ function startProcess(
       process.execPath,
       [...launcher, JSON.stringify(plan), String(1 + descriptors.length), String(parent)],
       {
-        stdio: ['ignore', output, output, control, ...descriptors],
+        stdio: [noInput(), output, output, control, ...descriptors],
         // A session of its own: what is typed at the master's terminal is for the master.
         detached: true,
       },

@@ -231,10 +231,21 @@ function linkOf(path: string): string {
 
 /** Files that are mapped as code: the program, its libraries, its native modules. */
 function mappedFiles(): Set<string> {
+  if (!existsSync('/proc/self/maps')) return loadedFiles();
   const paths = new Set<string>();
   for (const line of readFileSync('/proc/self/maps', 'utf8').split('\n')) {
     const found = /^\S+ ..x. \S+ \S+ [1-9]\d*\s+(\/.+)$/.exec(line);
     if (found !== null && !found[1].endsWith(' (deleted)')) paths.add(found[1]);
   }
   return paths;
+}
+
+/** The same as the loader tells it, for where there is no /proc. It names links, too, and what is no file (the vDSO). */
+function loadedFiles(): Set<string> {
+  // Without it, names of all connections' ends would be looked up for the report.
+  const report = process.report as typeof process.report & { excludeNetwork: boolean };
+  report.excludeNetwork = true;
+  const { sharedObjects } = report.getReport() as unknown as { sharedObjects: readonly string[] };
+  const paths = sharedObjects.filter((path) => path.startsWith('/') && existsSync(path));
+  return new Set([process.execPath, ...paths].map((path) => realpathSync(path)));
 }

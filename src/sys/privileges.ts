@@ -3,13 +3,13 @@
  * changes the calling thread alone, which is enough before it becomes another program. All return 0 or -errno.
  */
 
-import { readFileSync } from 'node:fs';
 import { EINVAL } from './errno.ts';
 import { negated } from './libc.ts';
 import { mapPrivate } from './memory.ts';
 import { prctl, setgroups, setresgid, setresuid, syscall4 } from './process-calls.ts';
 
 const PR_SET_KEEPCAPS = 8;
+const PR_GET_NO_NEW_PRIVS = 39;
 const PR_CAPBSET_READ = 23;
 const PR_CAPBSET_DROP = 24;
 const PR_SET_SECUREBITS = 28;
@@ -26,6 +26,7 @@ const SECBIT_KEEP_CAPS_LOCKED = 1 << 5;
 const SECBIT_NO_CAP_AMBIENT_RAISE = 1 << 6;
 const SECBIT_NO_CAP_AMBIENT_RAISE_LOCKED = 1 << 7;
 
+const SYS_capget = process.arch === 'arm64' ? 90 : 125;
 const SYS_capset = process.arch === 'arm64' ? 91 : 126;
 const LINUX_CAPABILITY_VERSION_3 = 0x20080522;
 
@@ -76,9 +77,32 @@ export const CAPABILITIES: readonly string[] = [
 
 /** Whether the effective set has that capability. */
 export function hasCapability(name: string): boolean {
-  const number = CAPABILITIES.indexOf(name);
-  const line = /^CapEff:\s*([0-9a-f]+)$/m.exec(readFileSync('/proc/self/status', 'utf8'));
-  return number >= 0 && line !== null && ((BigInt(`0x${line[1]}`) >> BigInt(number)) & 1n) === 1n;
+  return heldCapabilities('effective').includes(CAPABILITIES.indexOf(name));
+}
+
+/**
+ * Whether this process has no capability and neither it nor what it starts can come by one: it was started with an
+ * empty bounding set, or so that execve gives no privileges.
+ */
+export function isWithoutCapabilities(): boolean {
+  if (heldCapabilities('permitted').length > 0) return false;
+  if (prctl(PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0) === 1) return true;
+  return CAPABILITIES.every((_, capability) => prctl(PR_CAPBSET_READ, capability, 0, 0, 0) !== 1);
+}
+
+/** The numbers of a set of the calling thread. /proc tells the same, but not every container has it. */
+function heldCapabilities(set: 'effective' | 'permitted'): number[] {
+  const memory = mapPrivate(4096);
+  const { view, address } = memory;
+  view.setUint32(0, LINUX_CAPABILITY_VERSION_3, true);
+  const result = syscall4(SYS_capget, address, address + 16, 0, 0);
+  const offset = 16 + (set === 'effective' ? 0 : 4);
+  const words = [view.getUint32(offset, true), view.getUint32(offset + 12, true)];
+  memory.unmap();
+  if (result < 0) return [];
+  return CAPABILITIES.map((_, capability) => capability).filter(
+    (capability) => ((words[capability >> 5] >>> (capability & 31)) & 1) === 1,
+  );
 }
 
 function numbersOf(names: readonly string[]): number[] {

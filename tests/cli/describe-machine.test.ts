@@ -15,6 +15,7 @@ const STRONG: Machine = {
   landlockAbi: 7,
   canChangeUser: true,
   canDropCapabilities: true,
+  isWithoutCapabilities: false,
   canMakeNamespaces: true,
   namespaces: ['mnt', 'uts', 'ipc', 'net', 'cgroup', 'pid'],
   userIdsBelow: 65536,

@@ -5,7 +5,14 @@ import { describe, it } from 'node:test';
 import { COMPARTMENTS } from '../../src/master/compartments.ts';
 import { describe as describeRoom, measureLine, unmetDemands } from '../../src/master/describe.ts';
 import type { Machine } from '../../src/master/machine.ts';
-import { type Measure, planRoom, type RoomRequest, STRONGEST, type Wishes } from '../../src/master/plan.ts';
+import {
+  type Measure,
+  planRoom,
+  type RoomRequest,
+  type SandboxWishes,
+  STRONGEST,
+  type Wishes,
+} from '../../src/master/plan.ts';
 
 const STRONG: Machine = {
   architecture: 'x64',
@@ -13,6 +20,7 @@ const STRONG: Machine = {
   landlockAbi: 7,
   canChangeUser: true,
   canDropCapabilities: true,
+  isWithoutCapabilities: false,
   canMakeNamespaces: true,
   namespaces: ['mnt', 'uts', 'ipc', 'net', 'cgroup', 'pid'],
   userIdsBelow: 65536,
@@ -36,6 +44,17 @@ const REQUEST: RoomRequest = {
   socketFolders: [],
   connectPorts: [8080],
   core: 1,
+};
+
+const SANDBOX: SandboxWishes = {
+  unshare: ['mount'],
+  keepCapabilities: [],
+  binds: [],
+  tmpfs: [],
+  hasProc: false,
+  hasDev: false,
+  hostName: 'x',
+  noNewPrivileges: true,
 };
 
 function measuresOf(machine: Machine, wishes: Partial<Wishes> = {}): Measure[] {
@@ -66,27 +85,20 @@ describe('the plan of a room', () => {
     assert.deepEqual([plan.uid, plan.root, plan.namespaces, plan.dropsCapabilities], [-1, null, [], false]);
   });
 
+  it('counts capabilities that were never there as gone', () => {
+    const bare = { ...ORDINARY, isWithoutCapabilities: true };
+    assert.equal(measuresOf(bare).find(({ name }) => name === 'capabilities')?.state, 'on');
+    const sandbox = { ...SANDBOX, keepCapabilities: ['CAP_NET_BIND_SERVICE'] };
+    const kept = measuresOf(bare, { sandbox }).find(({ name }) => name === 'capabilities');
+    assert.deepEqual([kept?.state, kept?.isDemanded], ['degraded', true]);
+  });
+
   const demands: [string, Partial<Machine>, Partial<Wishes>][] = [
     ['user', { canChangeUser: false }, { user: { uid: 1, gid: 1 } }],
     ['seccomp', { hasSeccomp: false }, { seccomp: 'filter' }],
     ['seccomp', { architecture: undefined }, { seccomp: 'log' }],
     ['Landlock', { landlockAbi: 0 }, { landlock: true }],
-    [
-      'namespaces',
-      { canMakeNamespaces: false },
-      {
-        sandbox: {
-          unshare: ['mount'],
-          keepCapabilities: [],
-          binds: [],
-          tmpfs: [],
-          hasProc: false,
-          hasDev: false,
-          hostName: 'x',
-          noNewPrivileges: true,
-        },
-      },
-    ],
+    ['namespaces', { canMakeNamespaces: false }, { sandbox: SANDBOX }],
   ];
   for (const [name, machine, wishes] of demands)
     it(`marks as demanded what was asked for and can’t be had: ${name}`, () => {
