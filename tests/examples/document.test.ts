@@ -4,13 +4,13 @@
  */
 
 import assert from 'node:assert/strict';
-import { chmodSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { request } from 'node:https';
-import { tmpdir } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { testAuthority } from '../fixtures/certificates.ts';
 import { type Edge, runCommand, startEdge } from '../fixtures/edge.ts';
+import { openFolder } from '../fixtures/folders.ts';
 import { within } from '../fixtures/patience.ts';
 import { freePort } from '../fixtures/ports.ts';
 import { type NodeServer, startNodeServer } from '../fixtures/servers.ts';
@@ -46,9 +46,7 @@ describe('the example of the zerocopy-server document', () => {
   }
 
   before(async () => {
-    // The rooms run as the document's `nobody`: they must be able to reach the files.
-    folder = mkdtempSync(join(tmpdir(), 'sallyport-document-'));
-    chmodSync(folder, 0o755);
+    folder = openFolder('document');
     for (const path of ['etc', 'log', 'www/assets', 'www/docs', 'www/user'])
       mkdirSync(join(folder, path), { recursive: true });
     for (const path of ['example/index.html', 'example/page.html', 'robots.txt', 'index.html']) {

@@ -5,7 +5,7 @@
 
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
-import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import {
   type IncomingHttpHeaders,
   type IncomingMessage,
@@ -13,12 +13,12 @@ import {
   type ServerResponse,
 } from 'node:http';
 import { request as requestHttps } from 'node:https';
-import { tmpdir } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import type { TLSSocket } from 'node:tls';
 import { testAuthority } from '../fixtures/certificates.ts';
 import { type Edge, runCommand, startEdge } from '../fixtures/edge.ts';
+import { openFolder } from '../fixtures/folders.ts';
 import { until, within } from '../fixtures/patience.ts';
 import { freePort } from '../fixtures/ports.ts';
 import { type NodeServer, startNodeServer } from '../fixtures/servers.ts';
@@ -27,7 +27,7 @@ import { startHttpsServer, type TlsOrigin } from '../fixtures/tls-origin.ts';
 const EXAMPLES = resolve(import.meta.dirname, '../../examples');
 const PATIENCE_MS = 10_000;
 const authority = testAuthority();
-const folder = mkdtempSync(join(tmpdir(), 'sallyport-examples-'));
+const folder = openFolder('examples');
 after(() => rmSync(folder, { recursive: true, force: true }));
 
 /** What stands in an example, and what stands there in the test. */
