@@ -38,7 +38,7 @@ export class JournalSink implements LogSink {
     return result === 'sent';
   }
 
-  private disconnect(): void {
+  disconnect(): void {
     this.channel?.close();
     this.channel = null;
   }

@@ -14,6 +14,8 @@ import { RoomOutput } from './room-output.ts';
 
 /** What was dropped is told after this, together. */
 const TELL_MS = 1000;
+/** How long rooms that are still there are heard when the journal is to end: they have ended before it, or never will. */
+const LAST_WORDS_MS_MAX = 1000;
 /** Index of descriptors with the purpose `output`. */
 const OUTPUT_PIPE = 0;
 const OUTPUT_COMPLAINTS = 1;
@@ -98,18 +100,13 @@ export class Journal {
    * Hears what rooms have left to say, and writes all. Resolves when that is done or `timeoutMs` is over. Never rejects.
    */
   async finish(timeoutMs: number): Promise<void> {
-    let timer: NodeJS.Timeout | undefined;
-    const over = new Promise<void>((resolve) => {
-      timer = setTimeout(resolve, timeoutMs);
-    });
     const gone = new Promise<void>((resolve) => {
       this.onAllGone = resolve;
     });
-    if (this.sources.size > 0) await Promise.race([gone, over]);
+    if (this.sources.size > 0) await atMost(gone, Math.min(timeoutMs, LAST_WORDS_MS_MAX));
     this.output?.finish();
     this.tell();
-    await Promise.race([this.writer.idle(), over]);
-    clearTimeout(timer);
+    await atMost(this.writer.idle(), timeoutMs);
   }
 
   private connectAll(): void {
@@ -198,4 +195,15 @@ export class Journal {
     });
     this.outputUntold = 0;
   }
+}
+
+/** Resolves when `done` does, or after `timeoutMs`. */
+function atMost(done: Promise<void>, timeoutMs: number): Promise<void> {
+  return new Promise((resolve) => {
+    const timer = setTimeout(resolve, timeoutMs);
+    void done.then(() => {
+      clearTimeout(timer);
+      resolve();
+    });
+  });
 }
