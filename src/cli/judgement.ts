@@ -17,21 +17,13 @@ import {
 } from '../config/material.ts';
 import type { Config, TlsConfig } from '../config/model.ts';
 import type { Problem } from '../config/problem.ts';
+import type { Judgement } from '../master/judge.ts';
 import { certificateBlocks } from '../tls/certificate.ts';
 import { readTlsFile } from '../tls/certificate-files.ts';
 import { loadAndInspect } from './load.ts';
 
 /** Characters of a configuration with its material: with some room, what the channels to rooms carry. */
 const CHARS_MAX = 14_000_000;
-
-export interface Judgement {
-  readonly problems: readonly Problem[];
-  readonly warnings: readonly Problem[];
-  /** These are null where there is any problem. */
-  readonly config: Config | null;
-  readonly material: Material | null;
-  readonly keys: readonly KeyFile[];
-}
 
 /** Never throws on what files hold. `edgeUser` as `loadAndInspect` wants it. */
 export function judgeConfiguration(path: string, generation: number, edgeUser: EdgeUser): Judgement {

@@ -35,7 +35,7 @@ export class Signing {
     this.byte = mapPrivate(4096);
   }
 
-  /** From now on signatures are asked for there (a SOCK_SEQPACKET descriptor, which goes to this). */
+  /** From now on signatures are asked for there: a SOCK_SEQPACKET descriptor, which goes to this. Throws where it is none. */
   connect(descriptor: number): void {
     const channel = new SigningChannel(descriptor, this.timeoutMs);
     this.disconnect();
