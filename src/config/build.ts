@@ -295,6 +295,16 @@ function buildHttp2(reading: Values<RootFields>['http2']): Http2Config {
     maxFrameSize: values.max_frame_size,
     maxHeaderListSize: values.max_header_list_size,
     connectionWindowSize: values.connection_window_size,
+    resets: { burst: values.resets_burst, perSec: values.resets_per_sec },
+    settings: { burst: values.settings_burst, perSec: values.settings_per_sec },
+    pings: { burst: values.pings_burst, perSec: values.pings_per_sec },
+    priorities: { burst: values.priorities_burst, perSec: values.priorities_per_sec },
+    emptyFrames: { burst: values.empty_frames_burst, perSec: values.empty_frames_per_sec },
+    windowUpdates: { burst: values.window_updates_burst, perSec: values.window_updates_per_sec },
+    tinyData: { burst: values.tiny_data_burst, perSec: values.tiny_data_per_sec },
+    maxContinuationFrames: values.max_continuation_frames,
+    maxFieldBlockSize: values.max_field_block_size,
+    abuseHalfLifeMs: values.abuse_half_life_secs * 1000,
   };
 }
 

@@ -114,6 +114,24 @@ export interface Http2Config {
   readonly maxFrameSize: number;
   readonly maxHeaderListSize: number;
   readonly connectionWindowSize: number;
+  /** Streams that end before their answer. */
+  readonly resets: EventBudget;
+  readonly settings: EventBudget;
+  readonly pings: EventBudget;
+  readonly priorities: EventBudget;
+  readonly emptyFrames: EventBudget;
+  readonly windowUpdates: EventBudget;
+  readonly tinyData: EventBudget;
+  readonly maxContinuationFrames: number;
+  readonly maxFieldBlockSize: number;
+  /** Milliseconds in which half of an address's cuts are forgotten; 0: none is remembered. */
+  readonly abuseHalfLifeMs: number;
+}
+
+/** What a client may spend: events at once, and what each second gives back. */
+export interface EventBudget {
+  readonly burst: number;
+  readonly perSec: number;
 }
 
 export interface Http3Config {

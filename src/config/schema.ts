@@ -7,6 +7,7 @@
 import { addedFields, parseMethod, removedFields } from './header-rules.ts';
 import { parseDnsName, parseIpRange, parseListenAddress, parseRouteHost } from './network-names.ts';
 import { Complaint } from './problem.ts';
+import { HTTP2 } from './schema-http2.ts';
 import { type Entries, key, type Named, optionalSection, requiredKey, section } from './schema-nodes.ts';
 import { TLS } from './schema-tls.ts';
 import { BACKEND_URL_WORDS, normalisePrefix, parseRedirectUrl } from './url-parts.ts';
@@ -32,7 +33,6 @@ const BODY_BYTES_MAX = 2 ** 40;
 /** Bytes: what half of the largest buffer holds, so that the rewritten head still fits one. */
 const HEADER_BYTES_MAX = 65_536;
 /** The largest flow-control window of HTTP/2 (RFC 9113 §6.9.1). */
-const WINDOW_BYTES_MAX = 2 ** 31 - 1;
 /** The largest variable-length integer of QUIC that a JavaScript number holds. */
 const QUIC_INTEGER_MAX = Number.MAX_SAFE_INTEGER;
 const ADDRESSES_MAX = 64;
@@ -680,39 +680,6 @@ const PROMETHEUS = section('The metrics page.', {
     fallbackWords: 'all',
     meaning: 'Clients that may read it.',
     example: '["127.0.0.1", "::1"]',
-  }),
-});
-
-const HTTP2 = section('Settings of HTTP/2 (RFC 9113 §6.5.2).', {
-  header_table_size: key(integer(0, 65_536), {
-    fallback: 4096,
-    meaning: 'Bytes of the table by which fields are compressed (HPACK).',
-    example: '65536',
-  }),
-  max_concurrent_streams: key(integer(1, 65_536), {
-    fallback: 100,
-    meaning: 'Requests at once on one connection.',
-    example: '1000',
-  }),
-  initial_window_size: key(integer(0, WINDOW_BYTES_MAX), {
-    fallback: 65_535,
-    meaning: 'Bytes of content that a client may send on one stream ahead of what is read.',
-    example: '4194304',
-  }),
-  max_frame_size: key(integer(16_384, 16_777_215), {
-    fallback: 16_384,
-    meaning: 'Bytes of the largest frame that is accepted.',
-    example: '65536',
-  }),
-  max_header_list_size: key(integer(1024, 65_536), {
-    fallback: 16_384,
-    meaning: 'Bytes of a field section after decompression.',
-    example: '65536',
-  }),
-  connection_window_size: key(integer(65_535, WINDOW_BYTES_MAX), {
-    fallback: 65_535,
-    meaning: 'Bytes of content that a client may send on all streams ahead of what is read.',
-    example: '16777216',
   }),
 });
 

@@ -56,6 +56,8 @@ export interface EdgeContext {
   /** The configuration in force; it lives until everyone who entered has left. */
   enterGeneration(): Generation;
   leaveGeneration(generation: Generation): void;
+  /** Whether `server.trusted_proxies` names a peer: it stands for many clients. */
+  trusts(client: ClientAddress): boolean;
 
   /** Appends the present date as a Date field. */
   addDate(fields: FieldSection): void;
@@ -68,6 +70,6 @@ export interface EdgeContext {
   onConnectionClosed(connection: ClientConnection): void;
   /** Something an operator should know about a backend. */
   warn(message: string): void;
-  /** A backend's health has changed. `because`: one word. */
+  /** Something an operator may want to know: a backend's health has changed, a client was cut. `because`: one word. */
   info(message: string, because: string): void;
 }

@@ -11,7 +11,8 @@ import { Timer, type TimerHandler } from '../base/timer-wheel.ts';
 import { E_BODY_TIMEOUT, E_WRITE_TIMEOUT } from '../http/fault.ts';
 import type { FieldSection } from '../http/fields.ts';
 import { type RequestHead, ResponseHead } from '../http/message.ts';
-import { H2_CANCEL, H2_INTERNAL_ERROR, H2_NO_ERROR } from '../http2/constants.ts';
+import { D_PENALTY } from '../http2/budget.ts';
+import { H2_CANCEL, H2_ENHANCE_YOUR_CALM, H2_INTERNAL_ERROR, H2_NO_ERROR } from '../http2/constants.ts';
 import { Http2Engine } from '../http2/engine.ts';
 import type { Http2Events } from '../http2/events.ts';
 import { type BufferId, NO_BUFFER } from '../io/buffer-pool.ts';
@@ -20,6 +21,7 @@ import type { SocketPort } from '../socket/port.ts';
 import type { ClientAddress } from './client-address.ts';
 import type { ClientConnection, EdgeContext } from './context.ts';
 import { X_ENDED } from './exchange.ts';
+import { STRIKES_REFUSED } from './http2-abusers.ts';
 import { Http2Out } from './http2-out.ts';
 import type { Http2Shared } from './http2-shared.ts';
 import { Http2ServerStream } from './http2-stream.ts';
@@ -57,6 +59,9 @@ export class Http2Connection
   readonly out: Http2Out;
   /** Bytes of content that all streams keep until the client's windows take them. */
   waitingBytes: number;
+  private readonly shared: Http2Shared;
+  /** Of its address, when it began. */
+  private readonly strikes: number;
   private state: number;
   private readonly timer: Timer;
   /** Due with the turn in which something is to be sent. */
@@ -72,6 +77,9 @@ export class Http2Connection
   private deadlineMs: number;
   private isLeaving: boolean;
   private watch: StallWatch | null;
+  /** Streams whose requests have come and are not handed on yet, in their order. */
+  private begunFirst: Http2ServerStream | null;
+  private begunLast: Http2ServerStream | null;
 
   constructor(
     context: EdgeContext,
@@ -90,8 +98,11 @@ export class Http2Connection
     this.scheme = scheme;
     this.listenerAction = listenerAction;
     this.out = new Http2Out(pool, port, handle);
-    this.engine = new Http2Engine(true, shared.settings, shared.budgets, this, this.out, shared.workspace);
+    this.strikes = context.trusts(client) ? 0 : shared.strikesOf(client, nowMs);
+    const budgets = shared.budgetsFor(this.strikes);
+    this.engine = new Http2Engine(true, shared.settings, budgets, this, this.out, shared.workspace);
     this.waitingBytes = 0;
+    this.shared = shared;
     this.state = S_OPEN;
     this.timer = new Timer(this, T_TICK);
     this.pumpTimer = new Timer(this, T_PUMP);
@@ -104,11 +115,19 @@ export class Http2Connection
     this.deadlineMs = nowMs + context.limits.clientHeaderTimeoutMs;
     this.isLeaving = false;
     this.watch = null;
+    this.begunFirst = null;
+    this.begunLast = null;
+    shared.enter();
   }
 
-  /** Sends our SETTINGS and begins to read. `begun` bytes may have come already: see `take`. */
+  /** Sends our SETTINGS and begins to read; or refuses a client that was cut again and again. */
   start(): void {
     this.engine.start(this.context.reactor.nowMs);
+    if (this.strikes >= STRIKES_REFUSED) {
+      this.engine.fail(H2_ENHANCE_YOUR_CALM, D_PENALTY);
+      this.beginClose();
+      return;
+    }
     this.out.flush();
     this.tick();
     this.input.want(false);
@@ -160,6 +179,7 @@ export class Http2Connection
       this.current = NO_BUFFER;
       if (!lives) break;
     }
+    this.handOn();
     this.processing = false;
     if (engine.isDead) this.pump();
     else this.pumpSoon();
@@ -168,6 +188,22 @@ export class Http2Connection
     if (this.peerEnded && input.isEmpty) this.ended();
     else if (this.isDeaf) input.stop();
     else if (!this.peerEnded) input.want(false);
+  }
+
+  /**
+   * Hands on the requests that have come, now that all that came with them is read: one that was reset meanwhile, or
+   * whose connection has failed, has cost nothing but its head.
+   */
+  private handOn(): void {
+    let stream = this.begunFirst;
+    this.begunFirst = null;
+    this.begunLast = null;
+    while (stream !== null) {
+      const next: Http2ServerStream | null = stream.nextBegun;
+      stream.nextBegun = null;
+      if (!this.engine.isDead) stream.handOn();
+      stream = next;
+    }
   }
 
   private ended(): void {
@@ -247,7 +283,10 @@ export class Http2Connection
   }
 
   onRequest(stream: Http2ServerStream, fault: number, start: number, end: number): void {
-    stream.headComplete(fault, start, end);
+    if (!stream.headComplete(fault, start, end)) return;
+    if (this.begunLast === null) this.begunFirst = stream;
+    else this.begunLast.nextBegun = stream;
+    this.begunLast = stream;
   }
 
   responseHead(): ResponseHead {
@@ -301,7 +340,8 @@ export class Http2Connection
   private beginClose(): void {
     if (this.state !== S_OPEN) return;
     this.state = S_CLOSING;
-    if (this.engine.reason >= 0) this.context.metrics?.http2Flooded(this.engine.reason);
+    const { context, client, engine } = this;
+    if (engine.reason >= 0) this.shared.wasCut(context, client, engine.reason, context.trusts(client));
     this.engine.abandon(this.engine.isDead ? this.engine.errorCode : H2_NO_ERROR);
     this.out.flush();
     this.input.skip();
@@ -329,6 +369,7 @@ export class Http2Connection
 
   onClose(): void {
     assert(this.state === S_CLOSED, 'closed without being asked');
+    this.shared.leave();
     this.context.onConnectionClosed(this);
   }
 

@@ -64,7 +64,15 @@ export class Http2ServerStream extends Http2Stream implements DownstreamStream, 
   lastReceivedMs: number;
   paused: boolean;
   wantsWritable: boolean;
+  /** The next of its connection's streams whose requests are to be handed on. */
+  nextBegun: Http2ServerStream | null;
   private readonly connection: Http2Connection;
+  /** The request has come and is not handed on: its head is in `head`, or it has a `fault`. */
+  private isHeld: boolean;
+  private head: BufferId;
+  private fault: number;
+  /** Its end came meanwhile. */
+  private earlyTrailers: FieldSection | null;
   /** Content that waits to be sent, behind the piece at hand; made for the second piece. */
   private content: InputQueue | null;
   private piece: BufferId;
@@ -80,7 +88,7 @@ export class Http2ServerStream extends Http2Stream implements DownstreamStream, 
   private cutting: boolean;
   /** The client, or the connection, is gone: the exchange's end has nothing to end here. */
   private isGone: boolean;
-  /** What came before a tunnel was open. */
+  /** What came before the request was handed on, or a tunnel was open. */
   private early: InputQueue | null;
   private isUpgrade: boolean;
   private tunnelOpen: boolean;
@@ -94,7 +102,12 @@ export class Http2ServerStream extends Http2Stream implements DownstreamStream, 
     this.lastReceivedMs = connection.context.reactor.nowMs;
     this.paused = false;
     this.wantsWritable = false;
+    this.nextBegun = null;
     this.connection = connection;
+    this.isHeld = false;
+    this.head = NO_BUFFER;
+    this.fault = 0;
+    this.earlyTrailers = null;
     this.content = null;
     this.piece = NO_BUFFER;
     this.pieceOffset = 0;
@@ -114,31 +127,58 @@ export class Http2ServerStream extends Http2Stream implements DownstreamStream, 
 
   // ---- From the connection ----------------------------------------------------------------------------
 
-  /** The head is complete, in the workspace at `[start, end)`: it moves to memory of its own, and the exchange begins. */
-  headComplete(fault: number, start: number, end: number): void {
+  /**
+   * The head is complete, in the workspace at `[start, end)`: it moves to memory of its own, and waits for `handOn`. False:
+   * memory is exhausted, and the stream is reset.
+   */
+  headComplete(fault: number, start: number, end: number): boolean {
     const { exchange } = this;
     assert(exchange !== null, 'a head without an exchange');
-    if (fault !== 0) {
-      exchange.onHeadFault(fault);
-      return;
-    }
+    this.isHeld = true;
+    this.fault = fault;
+    if (fault !== 0) return true;
     const { pool } = this.connection.context.reactor;
     const length = end - start;
     const buffer = pool.acquire(length <= SMALL_BYTES ? SMALL : length <= MEDIUM_BYTES ? MEDIUM : LARGE);
     if (buffer === NO_BUFFER) {
       this.wasReset();
       this.connection.engine.reset(this, H2_REFUSED_STREAM);
-      return;
+      return false;
     }
     const to = pool.offsetOf(buffer);
     pool.bytes.copyWithin(to, start, end);
     exchange.request.rebase(to - start);
-    if (exchange.request.upgradeIndex >= 0 && !this.asUpgrade(exchange)) {
-      pool.release(buffer);
+    this.head = buffer;
+    return true;
+  }
+
+  /** The exchange begins, with what has come of its content meanwhile; nothing where the stream was reset. */
+  handOn(): void {
+    const { exchange, fault, head } = this;
+    if (exchange === null || this.id === 0) return;
+    this.isHeld = false;
+    this.head = NO_BUFFER;
+    if (fault !== 0) {
+      exchange.onHeadFault(fault);
+    } else if (exchange.request.upgradeIndex >= 0 && !this.asUpgrade(exchange)) {
+      this.connection.context.reactor.pool.release(head);
       exchange.onHeadFault(E_OVERLOAD);
-      return;
+    } else {
+      exchange.onHead(head);
     }
-    exchange.onHead(buffer);
+    if (this.early !== null && !this.isUpgrade) this.handOnContent(this.early);
+    const trailers = this.earlyTrailers;
+    this.earlyTrailers = null;
+    if (trailers !== null && !this.isUpgrade) this.exchange?.onRequestEnd(trailers);
+  }
+
+  private handOnContent(early: InputQueue): void {
+    this.early = null;
+    while (this.id !== 0 && early.shift()) {
+      this.take(early.buffer, early.offset, early.length);
+      this.connection.context.reactor.pool.release(early.buffer);
+    }
+    early.clear();
   }
 
   /** An extended CONNECT as HTTP/1.1 asks for the same: GET with an upgrade (RFC 8441 §5, RFC 6455 §4.1). False: memory is exhausted. */
@@ -163,27 +203,30 @@ export class Http2ServerStream extends Http2Stream implements DownstreamStream, 
 
   /** Request content in the buffer that is being received. */
   received(buffer: BufferId, offset: number, length: number): void {
-    const { exchange, connection } = this;
-    const { pool, nowMs } = connection.context.reactor;
+    const { pool, nowMs } = this.connection.context.reactor;
     this.lastReceivedMs = nowMs;
-    if (exchange === null) {
-      connection.engine.consumed(this, length);
-      return;
-    }
-    if (
-      exchange.request.bodyKind === BODY_STREAM &&
-      exchange.requestBytes + length > exchange.undeclaredBytesMax
-    ) {
-      connection.engine.consumed(this, length);
-      exchange.onRequestFault(E_BODY_TOO_LARGE);
-      return;
-    }
-    pool.retain(buffer);
-    if (this.isUpgrade && !this.tunnelOpen) {
+    if (this.isHeld || (this.isUpgrade && !this.tunnelOpen && this.exchange !== null)) {
+      pool.retain(buffer);
       this.early ??= new InputQueue(pool);
       this.early.push(buffer, offset, length);
+    } else {
+      this.take(buffer, offset, length);
+    }
+  }
+
+  private take(buffer: BufferId, offset: number, length: number): void {
+    const { exchange, connection } = this;
+    const isUnwanted =
+      exchange === null ||
+      (exchange.request.bodyKind === BODY_STREAM &&
+        exchange.requestBytes + length > exchange.undeclaredBytesMax);
+    if (isUnwanted) {
+      // Of what came before the request was handed on, all is given back with the first piece.
+      connection.engine.consumed(this, Math.min(length, this.heldBytes));
+      exchange?.onRequestFault(E_BODY_TOO_LARGE);
       return;
     }
+    connection.context.reactor.pool.retain(buffer);
     exchange.onRequestData(buffer, offset, length);
     this.giveBackHeld();
   }
@@ -198,7 +241,9 @@ export class Http2ServerStream extends Http2Stream implements DownstreamStream, 
   receivedEnd(trailers: FieldSection): void {
     const { exchange } = this;
     if (exchange === null || (this.isUpgrade && !this.tunnelOpen)) return;
-    exchange.onRequestEnd(trailers.count === 0 ? NO_FIELDS : copyOf(trailers));
+    const kept = trailers.count === 0 ? NO_FIELDS : copyOf(trailers);
+    if (this.isHeld) this.earlyTrailers = kept;
+    else exchange.onRequestEnd(kept);
   }
 
   /** The stream was reset, by whom ever, or the connection is gone. */
@@ -223,6 +268,8 @@ export class Http2ServerStream extends Http2Stream implements DownstreamStream, 
     this.early?.clear();
     if (this.piece !== NO_BUFFER) pool.release(this.piece);
     this.piece = NO_BUFFER;
+    if (this.head !== NO_BUFFER) pool.release(this.head);
+    this.head = NO_BUFFER;
     this.trailersDue = null;
     this.file = NO_FILE;
   }

@@ -34,6 +34,7 @@ import { Generation, type ServerRegistry } from './generation.ts';
 import { ConstantBytes } from './header-rules.ts';
 import { Http1Connection } from './http1-connection.ts';
 import { ClientEngine, ServerEngine } from './http1-engine.ts';
+import { Http2Abusers } from './http2-abusers.ts';
 import { Http2Connection } from './http2-connection.ts';
 import { Http2Shared } from './http2-shared.ts';
 import { EdgeMetrics, type MetricsSource, type SharedMetrics } from './metrics.ts';
@@ -115,8 +116,9 @@ export class EdgeWorker
   private readonly waiting: WaitingConnections;
   /** Connections without TLS of which nothing was read yet. */
   private readonly plain: PlainAcceptor;
-  /** What connections of HTTP/2 share; made with the first of them. */
+  /** What connections of HTTP/2 share, from when a configuration first enables it. */
   private http2: Http2Shared | null;
+  private readonly http2Abusers: Http2Abusers;
   /** Where the configuration has [tls]. */
   private tls: TlsAcceptor | null;
   private readonly secureListeners: Set<Handle>;
@@ -167,6 +169,7 @@ export class EdgeWorker
     this.waiting = new WaitingConnections(reactor);
     this.plain = new PlainAcceptor(this);
     this.http2 = null;
+    this.http2Abusers = new Http2Abusers(randomBytes(4).readInt32LE(0));
     this.tls = null;
     this.secureListeners = new Set();
     this.servers = new Map();
@@ -210,7 +213,16 @@ export class EdgeWorker
     sessions: TlsSessions | null = null,
     backendTls: BackendTlsSet = NO_BACKEND_TLS,
   ): void {
-    const next = new Generation(this, config, resolved, this, this.shared.rateLimiter, backendTls);
+    const http2 = this.http2For(config);
+    let next: Generation;
+    try {
+      next = new Generation(this, config, resolved, this, this.shared.rateLimiter, backendTls);
+    } catch (error) {
+      if (http2 !== this.http2) http2?.leave();
+      throw error;
+    }
+    if (http2 !== this.http2) this.http2?.leave();
+    this.http2 = http2;
     if (sessions !== null && this.tls === null) this.tls = new TlsAcceptor(this, sessions);
     else if (sessions !== null) this.tls?.replace(sessions);
     if (config.prometheus.enabled) this.metrics ??= new EdgeMetrics(this, this.sharedMetrics);
@@ -225,6 +237,14 @@ export class EdgeWorker
     }
     if (before !== null) this.leaveGeneration(before);
     this.regulateAccept();
+  }
+
+  /** What connections of HTTP/2 share under a configuration. Throws an Error when memory is exhausted. */
+  private http2For(config: Config): Http2Shared | null {
+    const { http2 } = this;
+    // Where it is switched off, what a handshake has promised before is still kept.
+    if (!config.server.http2Enabled || http2?.isFor(config.http2) === true) return http2;
+    return new Http2Shared(this.reactor.pool, config.http2, this.http2Abusers);
   }
 
   get openConnections(): number {
@@ -270,6 +290,11 @@ export class EdgeWorker
     const generation = this.current();
     generation.users++;
     return generation;
+  }
+
+  trusts(client: ClientAddress): boolean {
+    const { generation } = this;
+    return generation !== null && generation.trustsSomeone && generation.trusts(client);
   }
 
   leaveGeneration(generation: Generation): void {
@@ -405,7 +430,7 @@ export class EdgeWorker
   }
 
   private sharedHttp2(): Http2Shared {
-    if (this.http2 === null) this.http2 = new Http2Shared(this.reactor.pool, this.config.http2);
+    assert(this.http2 !== null, 'a connection of HTTP/2 that is not enabled');
     return this.http2;
   }
 
@@ -546,7 +571,7 @@ export class EdgeWorker
     this.generation = null;
     this.tls?.close();
     this.tls = null;
-    this.http2?.release();
+    this.http2?.leave();
     this.http2 = null;
     this.metrics?.stop();
     this.constants.release();

@@ -4,7 +4,7 @@
  * numbers are bursts that a browser's or a gRPC client's worst moment fits in several times.
  */
 
-/** Bounds on one connection. All are our own choices. */
+/** Bounds on one connection. The defaults are our own choices; clients' are keys of `[http2]`. */
 export interface Http2Budgets {
   /** By reason (the D_ numbers): events at once. */
   readonly bursts: readonly number[];
@@ -47,6 +47,8 @@ export const D_CONTINUATION = 7;
 export const D_BLOCK = 8;
 /** One field block that decodes to a multiple of the limit (CVE-2016-6581). */
 export const D_HPACK_BOMB = 9;
+/** Others of its address were cut not long ago: the owner's reason for a connection that may begin nothing. */
+export const D_PENALTY = 10;
 
 /** By reason: the debug data of GOAWAY, and the word in logs and metrics. */
 export const REASON_WORDS: readonly string[] = [
@@ -60,8 +62,10 @@ export const REASON_WORDS: readonly string[] = [
   'continuation-flood',
   'field-block-too-long',
   'hpack-bomb',
+  'penalty',
 ];
 
+/** Also the defaults of `[http2]`. */
 export const DEFAULT_BUDGETS: Http2Budgets = {
   bursts: [200, 50, 200, 500, 100, 2000, 1000],
   perSecond: [30, 5, 50, 50, 10, 500, 200],
@@ -71,6 +75,12 @@ export const DEFAULT_BUDGETS: Http2Budgets = {
   settingsPerFrameMax: 64,
   tinyDataBytes: 5,
 };
+
+/** The same, halved so often: for a peer of which little good is known. */
+export function halvedBudgets(budgets: Http2Budgets, times: number): Http2Budgets {
+  const halved = (events: number): number => Math.max(1, Math.floor(events / 2 ** times));
+  return { ...budgets, bursts: budgets.bursts.map(halved), perSecond: budgets.perSecond.map(halved) };
+}
 
 export class SpentBudgets {
   private readonly budgets: Http2Budgets;

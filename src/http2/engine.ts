@@ -68,6 +68,8 @@ const GRANTED_UPDATES = 4;
 const RESETS_PER_COMPLETED = 0.5;
 /** Frames that come for a stream when it is over: a WINDOW_UPDATE and a RST_STREAM that crossed its end. */
 const UPDATES_PER_COMPLETED = 2;
+/** The connection's window grows to this, where it was smaller, as streams bring content at once. Our own choice. */
+const CONNECTION_WINDOW_GROWN_BYTES = 1_048_576;
 /** What the PING that goes with a first GOAWAY carries (two words). */
 const DRAIN_PING = 0x647261;
 
@@ -106,6 +108,10 @@ export class Http2Engine<S extends Http2Stream> {
   receiveInitial: number;
   /** What the peer may still send on all streams. */
   connectionWindow: number;
+  /** Server role: streams whose content is still to come. */
+  uploads: number;
+  /** Bytes that the connection's window has in all; it never shrinks. */
+  private connectionWindowSize: number;
   private readonly out: Http2Output;
   private readonly receiver: Http2Receiver<S>;
   private leaving: number;
@@ -144,6 +150,8 @@ export class Http2Engine<S extends Http2Stream> {
     this.settingsAcknowledged = false;
     this.receiveInitial = DEFAULT_WINDOW_BYTES;
     this.connectionWindow = DEFAULT_WINDOW_BYTES;
+    this.uploads = 0;
+    this.connectionWindowSize = DEFAULT_WINDOW_BYTES;
     this.out = out;
     this.receiver = new Http2Receiver<S>(this, budgets, workspace);
     this.leaving = L_OPEN;
@@ -161,11 +169,7 @@ export class Http2Engine<S extends Http2Stream> {
     this.nowMs = nowMs;
     if (!this.isServer && !putPayload(this.out, PREFACE, 0, PREFACE.length)) this.sender.broken = true;
     this.writeSettings();
-    const more = this.settings.connectionWindowSize - DEFAULT_WINDOW_BYTES;
-    if (more > 0) {
-      this.connectionWindow += more;
-      this.number(T_WINDOW_UPDATE, 0, more);
-    }
+    this.growWindow(this.settings.connectionWindowSize);
   }
 
   private writeSettings(): void {
@@ -422,11 +426,37 @@ export class Http2Engine<S extends Http2Stream> {
     this.giveBackTo(stream, length);
   }
 
+  /**
+   * Content of one more stream is to come: the connection's window has room for what all of them may send, within bounds,
+   * so that one whose content is not taken does not stop the others, nor one slow path all of them.
+   */
+  beginUpload(stream: S): void {
+    stream.isUpload = true;
+    this.uploads++;
+    const bytes = this.uploads * this.settings.initialWindowSize;
+    this.growWindow(Math.min(bytes, CONNECTION_WINDOW_GROWN_BYTES));
+  }
+
+  endUpload(stream: S): void {
+    if (!stream.isUpload) return;
+    stream.isUpload = false;
+    this.uploads--;
+  }
+
+  private growWindow(bytes: number): void {
+    const more = bytes - this.connectionWindowSize;
+    if (more <= 0) return;
+    this.connectionWindowSize = bytes;
+    this.connectionWindow += more;
+    this.number(T_WINDOW_UPDATE, 0, more);
+  }
+
   /** Bytes of a stream's window; it hears of them when they are worth a frame. */
   giveBackTo(stream: S, length: number): void {
     stream.consumedBytes += length;
     if (stream.remoteEnded || stream.consumedBytes === 0) return;
-    if (stream.consumedBytes * 2 < this.settings.initialWindowSize) return;
+    const isLittle = stream.consumedBytes * 2 < this.settings.initialWindowSize;
+    if (isLittle && stream.consumedBytes < stream.receiveWindow) return;
     this.number(T_WINDOW_UPDATE, stream.id, stream.consumedBytes);
     stream.receiveWindow += stream.consumedBytes;
     stream.consumedBytes = 0;
@@ -436,7 +466,9 @@ export class Http2Engine<S extends Http2Stream> {
   giveBack(length: number): void {
     this.connectionConsumed += length;
     if (this.connectionConsumed === 0 || this.isDead) return;
-    if (this.connectionConsumed * 2 < this.settings.connectionWindowSize) return;
+    // Where others hold back most of it, what is left must not run dry.
+    const isLittle = this.connectionConsumed * 2 < this.connectionWindowSize;
+    if (isLittle && this.connectionConsumed < this.connectionWindow) return;
     this.number(T_WINDOW_UPDATE, 0, this.connectionConsumed);
     this.connectionWindow += this.connectionConsumed;
     this.connectionConsumed = 0;
@@ -456,6 +488,7 @@ export class Http2Engine<S extends Http2Stream> {
     if (stream.id === 0) return;
     this.sender.forget(stream);
     this.streams.remove(stream);
+    this.endUpload(stream);
     const held = stream.heldBytes;
     stream.heldBytes = 0;
     stream.id = 0;

@@ -408,6 +408,7 @@ export class Http2Receiver<S extends Http2Stream> {
     const { engine } = this;
     const { id } = stream;
     stream.remoteEnded = true;
+    engine.endUpload(stream);
     engine.events.onEnd(stream, trailers);
     if (stream.id === id) engine.closeIfEnded(stream);
   }
@@ -532,6 +533,7 @@ export class Http2Receiver<S extends Http2Stream> {
     }
     stream.priority = heads.priority;
     stream.isTunnel = head.upgradeIndex >= 0;
+    if (!ended) engine.beginUpload(stream);
     if (!ended && !stream.isTunnel) stream.expectedBytes = head.contentLength;
     engine.events.onRequest(stream, result, this.workspace.start, heads.end);
     if (stream.id === id) engine.closeIfEnded(stream);

@@ -31,6 +31,8 @@ export class Http2Stream {
   consumedBytes: number;
   /** Content that the peer declared and that has not come; -1: it has declared none. */
   expectedBytes: number;
+  /** Server role: content is still to come, and counted in the engine's `uploads`. */
+  isUpload: boolean;
   /** Content that the owner holds ready to send. */
   pendingBytes: number;
   /** Nothing follows `pendingBytes` but the stream's end, which its last frame is to tell. */
@@ -61,6 +63,7 @@ export class Http2Stream {
     this.heldBytes = 0;
     this.consumedBytes = 0;
     this.expectedBytes = -1;
+    this.isUpload = false;
     this.pendingBytes = 0;
     this.finishing = false;
     this.blockedSinceMs = -1;
@@ -85,6 +88,7 @@ export class Http2Stream {
     this.heldBytes = 0;
     this.consumedBytes = 0;
     this.expectedBytes = -1;
+    this.isUpload = false;
     this.pendingBytes = 0;
     this.finishing = false;
     this.blockedSinceMs = -1;

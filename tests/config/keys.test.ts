@@ -89,7 +89,10 @@ const DOCUMENTED: Readonly<Record<string, string>> = {
     healthy_threshold`,
   prometheus: 'enabled path allowed_ips',
   http2: `header_table_size max_concurrent_streams initial_window_size max_frame_size max_header_list_size
-    connection_window_size`,
+    connection_window_size resets_burst resets_per_sec settings_burst settings_per_sec pings_burst pings_per_sec
+    priorities_burst priorities_per_sec empty_frames_burst empty_frames_per_sec window_updates_burst
+    window_updates_per_sec tiny_data_burst tiny_data_per_sec max_continuation_frames max_field_block_size
+    abuse_half_life_secs`,
   http3: `listen max_idle_timeout max_udp_payload_size initial_max_data initial_max_streams_bidi
     initial_max_streams_uni`,
 };

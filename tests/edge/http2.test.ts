@@ -6,112 +6,19 @@ import { describe, it } from 'node:test';
 import { ClientAddress } from '../../src/edge/client-address.ts';
 import { grpcStatusOf } from '../../src/edge/grpc.ts';
 import { Http1Connection } from '../../src/edge/http1-connection.ts';
+import { Http2Abusers } from '../../src/edge/http2-abusers.ts';
 import { Http2Connection } from '../../src/edge/http2-connection.ts';
 import { Http2Shared } from '../../src/edge/http2-shared.ts';
 import { PlainAcceptor, type PlainConnections } from '../../src/edge/plain-acceptor.ts';
 import type { RouteAction } from '../../src/edge/route.ts';
 import { FAULTS, faultOf } from '../../src/http/fault.ts';
 import { M_CONNECT, M_GET, M_HEAD, M_POST, M_TRACE, SCHEME_HTTP } from '../../src/http/message.ts';
-import { DEFAULT_SETTINGS, type Http2Settings } from '../../src/http2/settings.ts';
 import type { Handle, ListenerHandler, SocketHandler } from '../../src/io/reactor.ts';
 import type { SimReactor } from '../../src/io/sim.ts';
-import type { SocketAddress } from '../../src/sys/sockaddr.ts';
-import { End, type EndOptions, type Fields, type TestStream } from '../http2/end.ts';
+import { End, type TestStream } from '../http2/end.ts';
 import { describeFrame, framesOf } from '../http2/raw-frames.ts';
-import { dechunked, EdgeWorld, type EdgeWorldOptions, type Origin, ok, type Peer } from './edge-world.ts';
-
-const H2: SocketAddress = { family: 'ipv4', address: '10.0.0.1', port: 81 };
-
-/** A world whose edge speaks HTTP/2 with prior knowledge on one more port. */
-class Http2World implements ListenerHandler {
-  readonly world: EdgeWorld;
-  readonly shared: Http2Shared;
-  readonly origin: Origin;
-  readonly connections: Http2Connection[] = [];
-  private readonly listener: Handle;
-
-  constructor(options: EdgeWorldOptions = {}, settings: Partial<Http2Settings> = {}) {
-    this.world = new EdgeWorld(options);
-    const { edge } = this.world;
-    this.shared = new Http2Shared(edge.pool, { ...DEFAULT_SETTINGS, ...settings });
-    this.listener = edge.listen(H2, { backlog: 100, reusePort: false }, this);
-    this.origin = this.world.origin();
-  }
-
-  onAccept(_listener: Handle, handle: Handle): void {
-    const { edge, worker } = this.world;
-    const client = ClientAddress.of(edge.peerAddress(handle));
-    const connection = new Http2Connection(worker, edge, handle, client, SCHEME_HTTP, null, this.shared);
-    edge.adopt(handle, connection);
-    this.connections.push(connection);
-    connection.start();
-  }
-
-  onAcceptError(): void {}
-
-  client(options: EndOptions = {}): Http2Client {
-    const client = new Http2Client(this.world.client('', H2), this.world, options);
-    client.settle();
-    return client;
-  }
-
-  end(): void {
-    this.world.edge.close(this.listener, false);
-    for (const connection of this.connections) connection.shutdown();
-    this.world.pass(5000);
-    this.shared.release();
-    this.world.end();
-  }
-}
-
-class Http2Client {
-  readonly end: End;
-  readonly peer: Peer;
-  private readonly world: EdgeWorld;
-
-  constructor(peer: Peer, world: EdgeWorld, options: EndOptions) {
-    this.end = new End(false, options);
-    this.peer = peer;
-    this.world = world;
-    peer.onText = () => {
-      this.end.receive(Buffer.from(peer.take(), 'latin1'));
-      this.flush();
-    };
-    this.flush();
-  }
-
-  flush(): void {
-    const output = this.end.flush();
-    if (output.length > 0) this.peer.send(output.toString('latin1'));
-  }
-
-  settle(): void {
-    this.flush();
-    this.world.settle();
-  }
-
-  request(
-    methodId: number,
-    method: string,
-    path: string,
-    fields: Fields = [],
-    content: Buffer | null = null,
-    protocol = '',
-  ): TestStream {
-    const stream = this.end.request(
-      methodId,
-      method,
-      path,
-      fields,
-      content === null && protocol === '',
-      protocol,
-    );
-    assert.ok(stream !== null);
-    if (content !== null) this.end.finish(stream, content);
-    this.settle();
-    return stream;
-  }
-}
+import { dechunked, EdgeWorld, ok } from './edge-world.ts';
+import { H2, type Http2Client, Http2World } from './http2-world.ts';
 
 /** A world whose edge finds out on one more port which protocol a client speaks. */
 class ChoosingWorld implements ListenerHandler, PlainConnections {
@@ -127,13 +34,16 @@ class ChoosingWorld implements ListenerHandler, PlainConnections {
     this.world = new EdgeWorld();
     this.reactor = this.world.edge;
     this.acceptor = new PlainAcceptor(this);
-    this.shared = new Http2Shared(this.reactor.pool, DEFAULT_SETTINGS);
+    const { http2 } = this.world.worker.config;
+    this.shared = new Http2Shared(this.reactor.pool, http2, new Http2Abusers(1));
     this.listener = this.reactor.listen(H2, { backlog: 100, reusePort: false }, this);
     this.world.origin().answers(ok('chosen'));
   }
 
   onAccept(_listener: Handle, handle: Handle): void {
-    this.acceptor.accept(handle, ClientAddress.of(this.reactor.peerAddress(handle)), null, 10_000);
+    const client = ClientAddress.of(this.reactor.peerAddress(handle));
+    this.world.worker.shared.connections.take(client.words, 0, 0);
+    this.acceptor.accept(handle, client, null, 10_000);
   }
 
   onAcceptError(): void {}
@@ -154,7 +64,8 @@ class ChoosingWorld implements ListenerHandler, PlainConnections {
     return connection;
   }
 
-  onChoiceGone(): void {
+  onChoiceGone(client: ClientAddress): void {
+    this.world.worker.shared.connections.give(client.words);
     this.gone++;
   }
 
@@ -163,7 +74,7 @@ class ChoosingWorld implements ListenerHandler, PlainConnections {
     this.acceptor.abort();
     for (const connection of this.connections) connection.shutdown(false);
     this.world.pass(5000);
-    this.shared.release();
+    this.shared.leave();
     this.world.end();
   }
 }

@@ -39,6 +39,8 @@ const GROWTH_BYTES_MAX = 64 * MIB;
 const SETTINGS_INITIAL_WINDOW = 4;
 const WINDOW_BYTES_MAX = 0x7fffffff;
 
+let addresses = 0;
+
 /** A client without scruples, which may be one that doesn't read. */
 class Attacker {
   readonly frames: Frame[] = [];
@@ -62,16 +64,23 @@ class Attacker {
     });
   }
 
-  static async connect(port: number, isSecure: boolean, reads = true): Promise<Attacker> {
+  /** Each from an address of its own where none is said, since an address that was cut is remembered. */
+  static async connect(
+    port: number,
+    isSecure: boolean,
+    reads = true,
+    localAddress = `127.0.1.${++addresses}`,
+  ): Promise<Attacker> {
     const socket = isSecure
       ? connectTls({
           port,
           host: '127.0.0.1',
+          localAddress,
           servername: HOST,
           ca: testAuthority().cert,
           ALPNProtocols: ['h2'],
         })
-      : connectTcp({ port, host: '127.0.0.1' });
+      : connectTcp({ port, host: '127.0.0.1', localAddress });
     const opened = new Promise<void>((resolve, reject) => {
       socket.once(isSecure ? 'secureConnect' : 'connect', resolve);
       socket.once('error', reject);
@@ -390,6 +399,23 @@ url = "${origin.url}"
         await assertUnharmed(served);
       });
     }
+
+    test('Rapid Reset by a client that comes back after each cut: it is refused', async () => {
+      const { served } = bystander;
+      const [rapidReset] = attacks(scheme);
+      const penalties = await floods('penalty');
+      const endings: string[] = [];
+      for (let round = 0; round < 12; round++) {
+        const attacker = await Attacker.connect(edge.port, isSecure, true, '127.0.2.1');
+        await attack(attacker, rapidReset);
+        endings.push(attacker.goaway);
+      }
+      // Four cuts with ever smaller budgets; none of the streams that would follow is begun.
+      const told = endings.slice(4).filter((ending) => ending !== '');
+      assert.deepEqual([...new Set(told)], ['GOAWAY 0 code 11 penalty']);
+      assert.equal(await floods('penalty'), penalties + 8);
+      await assertUnharmed(served);
+    });
 
     test('windows that stay shut: the streams are reset, and nothing is kept for them', async () => {
       const { served } = bystander;

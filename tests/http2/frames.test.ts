@@ -379,9 +379,15 @@ const CASES: Case[] = [
   },
   {
     name: "more content than the connection's window",
+    options: { consumes: false, settings: { initialWindowSize: 1 << 21 } },
+    input: [SETTINGS_ACK, openPost, ...Array.from({ length: 65 }, () => data(1, 'x'.repeat(16_384)))],
+    expected: ['WINDOW_UPDATE 0 983041', goaway(1, FLOW_CONTROL)],
+  },
+  {
+    name: 'content of two streams that nobody takes, for which the window grows',
     options: { consumes: false },
     input: [openPost, headers(3, POST, false), ...[1, 3, 1, 3].map((id) => data(id, 'x'.repeat(16_384)))],
-    expected: [goaway(3, FLOW_CONTROL)],
+    expected: ['WINDOW_UPDATE 0 65535'],
   },
   {
     name: 'padding beyond a window',
