@@ -1,7 +1,7 @@
 /** Which backends are the same, and what is said of the files that they name. */
 
 import assert from 'node:assert/strict';
-import { chmodSync, writeFileSync } from 'node:fs';
+import { chmodSync, rmSync, writeFileSync } from 'node:fs';
 import { describe, it } from 'node:test';
 import {
   BackendTlsSet,
@@ -9,6 +9,7 @@ import {
   filesOnDisk,
   inspectBackendTls,
   loadBackendTls,
+  readBackendMaterial,
 } from '../../src/backend/backend-tls.ts';
 import { loadConfig } from '../../src/config/load.ts';
 import type { Config } from '../../src/config/model.ts';
@@ -83,6 +84,51 @@ describe('backends with one URL', () => {
 
   it('have nothing of this without https', () => {
     assert.equal(identityOf('', 'http://backend.example'), 'none');
+  });
+});
+
+describe('backends whose files were read before', () => {
+  const config = oneRoute(`${ca}\n${shows}`);
+  const [entry] = config.upstreams[0].servers;
+
+  it('are the same as those whose files are read now, though the files are gone', () => {
+    const [caCopy, certCopy] = [
+      testFile('ca-copy.pem', authority.cert),
+      testFile('cert-copy.pem', client.cert),
+    ];
+    const copies = oneRoute(
+      `ca_path = "${caCopy}"\nclient_cert_path = "${certCopy}"\nclient_key_path = "${client.keyPath}"`,
+    );
+    const material = readBackendMaterial(copies, { [client.keyPath]: 1 });
+    for (const path of [caCopy, certCopy]) rmSync(path);
+    const passedOn: typeof material = JSON.parse(JSON.stringify(material));
+    const set = loadBackendTls(copies, passedOn, () => readPrivateKey(client.key));
+    const tls = set.of(copies.upstreams[0].servers[0]);
+    assert.equal(tls?.identity, identityOf(`${ca}\n${shows}`));
+    set.free();
+  });
+
+  it('can’t be had without them', () => {
+    const { trusts, clientCertificates, clientKeys } = readBackendMaterial(config, {});
+    const key = () => readPrivateKey(client.key);
+    assert.throws(
+      () => loadBackendTls(config, { trusts: {}, clientCertificates, clientKeys }, key),
+      /^Error: Backend https:\S+: \S+: it was not read$/,
+    );
+    assert.throws(
+      () => loadBackendTls(config, { trusts, clientCertificates: {}, clientKeys }, key),
+      /^Error: Backend https:\S+: \S+: it was not read$/,
+    );
+    assert.equal(entry.clientKeyPath, client.keyPath);
+  });
+
+  it('with the system’s certificates have them as one text', () => {
+    const material = readBackendMaterial(oneRoute(''), {});
+    assert.deepEqual(Object.keys(material.trusts), ['']);
+    const other = oneRoute('');
+    const set = loadBackendTls(other, material);
+    assert.equal(set.of(other.upstreams[0].servers[0])?.identity, identityOf(''));
+    set.free();
   });
 });
 

@@ -1,0 +1,118 @@
+/** Keys that are elsewhere, behind a door that is replaced while contexts stay. */
+
+import assert from 'node:assert/strict';
+import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { join } from 'node:path';
+import { after, describe, it } from 'node:test';
+import { createMessagePair } from '../../src/sys/descriptors.ts';
+import { close } from '../../src/sys/libc.ts';
+import { EVP_PKEY_free } from '../../src/sys/openssl-client.ts';
+import { takeSignatureFailure } from '../../src/tls/remote-key.ts';
+import type { LoadedCertificate } from '../../src/tls/server-contexts.ts';
+import { Signing } from '../../src/tls/signing.ts';
+import { type TestCertificate, testAuthority } from '../fixtures/certificates.ts';
+import { freeContexts, handshake, newContext, TLS13, withPublicKey } from './remote-key-handshake.ts';
+
+const authority = testAuthority();
+const certificate = authority.server(['door.example']);
+const client = authority.client('edge');
+
+const children: ChildProcess[] = [];
+after(() => {
+  for (const child of children) child.kill('SIGKILL');
+});
+
+function pair(): readonly [number, number] {
+  const made = createMessagePair(262_144);
+  if (typeof made === 'number') throw new Error(`no pair: ${made}`);
+  return made;
+}
+
+/** A process with one key, and the door to it. */
+function startSigner({ keyPath }: TestCertificate, keyId: number, role = 'server') {
+  const [ours, theirs] = pair();
+  const script = join(import.meta.dirname, 'signer-process.ts');
+  const child = spawn(process.execPath, [script, keyPath, `${keyId}`, role], {
+    stdio: ['ignore', 'ignore', 'inherit', theirs],
+  });
+  children.push(child);
+  close(theirs);
+  return { door: ours, child };
+}
+
+async function stop(child: ChildProcess): Promise<void> {
+  child.kill('SIGKILL');
+  await once(child, 'exit');
+}
+
+/** A server's context with the key of that number. */
+function remoteContext(signing: Signing, keyId: number): number {
+  const source = signing.serverKeys([0, keyId]);
+  const loaded = { index: 1 } as LoadedCertificate;
+  const key = withPublicKey(certificate.cert, (publicKey) => source(loaded, publicKey));
+  return newContext(true, TLS13, certificate.cert, key);
+}
+
+describe('signing elsewhere', { timeout: 60_000 }, () => {
+  it('goes on with the same contexts when the keys come back behind another door', async () => {
+    const signing = new Signing(20_000);
+    const context = remoteContext(signing, 7);
+    const peer = newContext(false, TLS13);
+    assert.equal(signing.isReachable, false);
+    assert.match(handshake(context, peer).client, /alert internal error/, 'nobody is there yet');
+    assert.equal(takeSignatureFailure(), 'no-answer');
+    for (let life = 0; life < 3; life++) {
+      const { door, child } = startSigner(certificate, 7);
+      signing.connect(door);
+      assert.equal(signing.isReachable, true);
+      assert.deepEqual(handshake(context, peer), { version: TLS13, client: '', server: '' });
+      assert.equal(signing.isReachable, true);
+      await stop(child);
+      assert.equal(signing.isReachable, false);
+      assert.equal(handshake(context, peer).version, 0);
+    }
+    freeContexts(context, peer);
+    signing.disconnect();
+  });
+
+  it('is reachable where nothing but an answer that came too late waits', () => {
+    const signing = new Signing();
+    const [ours, theirs] = pair();
+    const [other, end] = pair();
+    signing.connect(ours);
+    assert.equal(signing.isReachable, true);
+    signing.connect(other);
+    close(theirs);
+    assert.equal(signing.isReachable, true);
+    close(end);
+    assert.equal(signing.isReachable, false);
+    signing.disconnect();
+    assert.equal(signing.isReachable, false);
+  });
+
+  it('knows the keys of client certificates by the paths of their files', async () => {
+    const signing = new Signing(20_000);
+    const keys = signing.clientKeys({ [client.keyPath]: 9 });
+    assert.throws(() => keys(client.cert, '/another.key'), /there is no private key/);
+    assert.throws(() => keys('nothing', client.keyPath), /the client certificate can’t be read/);
+    const { door, child } = startSigner(client, 9, 'client');
+    signing.connect(door);
+    const key = keys(client.cert, client.keyPath);
+    const context = newContext(false, TLS13, client.cert, key);
+    const { door: serverDoor, child: server } = startSigner(certificate, 7);
+    const other = new Signing(20_000);
+    other.connect(serverDoor);
+    const listening = remoteContext(other, 7);
+    assert.equal(handshake(listening, context).version, TLS13);
+    freeContexts(context, listening);
+    EVP_PKEY_free(keys(client.cert, client.keyPath));
+    for (const each of [signing, other]) each.disconnect();
+    for (const each of [child, server]) await stop(each);
+  });
+
+  it('has no key where the configuration names none', () => {
+    const source = new Signing().serverKeys([]);
+    assert.throws(() => source({ index: 0 } as LoadedCertificate, 0), /there is no private key/);
+  });
+});
