@@ -6,8 +6,11 @@
 import assert from 'node:assert/strict';
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { readBackendMaterial } from '../../src/backend/backend-tls.ts';
+import { loadBackendTls, readBackendMaterial } from '../../src/backend/backend-tls.ts';
+import { serverKey } from '../../src/backend/server-names.ts';
 import { loadConfig } from '../../src/config/load.ts';
+import type { BackendMaterial } from '../../src/config/material.ts';
+import type { Config } from '../../src/config/model.ts';
 import type { OutboundConfiguration } from '../../src/config/outbound-need.ts';
 import { splitConfiguration } from '../../src/ipc/configuration-parts.ts';
 import type { Message } from '../../src/ipc/message.ts';
@@ -17,6 +20,7 @@ import type { Role } from '../../src/ipc/roles.ts';
 import type { IoBackend } from '../../src/master/compartments.ts';
 import type { Plan } from '../../src/master/plan.ts';
 import { Room } from '../../src/master/room.ts';
+import { VerdictName } from '../../src/shared/health-verdicts.ts';
 import { SharedState } from '../../src/shared/state.ts';
 import { createMessagePair, createSharedMemory, mapSharedMemory } from '../../src/sys/descriptors.ts';
 import { until } from '../fixtures/patience.ts';
@@ -152,6 +156,7 @@ export class OutboundRoom {
   /** Why its process is gone. */
   ended = '';
   private readonly house: OutboundHouse;
+  private toml = '';
   private generation = 0;
   private control: PolledChannel | null = null;
 
@@ -214,16 +219,13 @@ export class OutboundRoom {
     assert.deepEqual(this.refusals, [], this.house.output());
   }
 
-  /** Sends a configuration: its generation. */
-  tell(toml: string): number {
-    const { config, problems } = loadConfig(
-      `[server]\nlisten = "127.0.0.1:22000"\n${toml}`,
-      '/etc/test.toml',
-    );
-    assert.ok(config !== null, JSON.stringify(problems));
+  /** Sends a configuration, with what its files hold in place of what they do: its generation. */
+  tell(toml: string, backends?: BackendMaterial): number {
+    const config = configOf(toml);
+    this.toml = toml;
     const configuration: OutboundConfiguration = {
       config,
-      backends: readBackendMaterial(config, {}),
+      backends: backends ?? readBackendMaterial(config, {}),
       slots: SLOTS,
     };
     const generation = ++this.generation;
@@ -232,15 +234,28 @@ export class OutboundRoom {
     return generation;
   }
 
+  /** What the table says of the first server of a group of the configuration; undefined: nothing. */
+  verdictOf(upstream: string, toml = this.toml): boolean | undefined {
+    const config = configOf(toml);
+    const entry = config.upstreams.find(({ name }) => name === upstream)?.servers[0];
+    if (entry === undefined) return undefined;
+    const { verdicts } = this.house.shared;
+    const tls = loadBackendTls(config, readBackendMaterial(config, {}));
+    const slot = verdicts.find(new VerdictName(upstream, serverKey(entry, tls.of(entry))));
+    tls.free();
+    return slot < 0 ? undefined : verdicts.isHealthy(slot);
+  }
+
   get log(): string {
     return this.logged.join('');
   }
 
+  /** Resolves when the log has that. */
   async logs(words: string | RegExp, timeoutMs = 10_000): Promise<void> {
-    await until(
-      () => this.log.search(words) >= 0,
-      timeoutMs,
-      `'${words}' in the log ${this.log} ${this.house.output()} ${this.ended}`,
+    const isThere = (): boolean =>
+      typeof words === 'string' ? this.log.includes(words) : words.test(this.log);
+    await until(isThere, timeoutMs, `'${words}' in the log`).catch((error: Error) =>
+      assert.fail(`${error.message}: ${this.log}${this.house.output()}${this.ended}`),
     );
   }
 
@@ -248,4 +263,10 @@ export class OutboundRoom {
     this.room.kill('the test is over');
     await until(() => this.ended !== '', 5000, 'the end of the room');
   }
+}
+
+function configOf(toml: string): Config {
+  const { config, problems } = loadConfig(`[server]\nlisten = "127.0.0.1:22000"\n${toml}`, '/etc/test.toml');
+  assert.ok(config !== null, JSON.stringify(problems));
+  return config;
 }
