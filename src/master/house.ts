@@ -22,7 +22,7 @@ import { Peers } from './peers.ts';
 import { type Measure, type Plan, type Planned, planRoom, type Wishes } from './plan.ts';
 import { needsNewWorkers } from './restart-keys.ts';
 import { LAUNCHER_FILE, requestFor } from './room-requests.ts';
-import { type HouseOwner, type RoomSource, Supervisor } from './supervisor.ts';
+import { type HouseOwner, type RoomSource, residentMiB, Supervisor } from './supervisor.ts';
 import { wishesOf } from './wishes.ts';
 
 type RoomRole = keyof typeof COMPARTMENTS;
@@ -417,7 +417,7 @@ function master(): HouseRoom {
     state: 'ready',
     pid: process.pid,
     restarts: 0,
-    residentBytes: process.memoryUsage.rss(),
+    residentBytes: residentMiB(process.pid) * MIB,
     startedSeconds: startedSeconds(0),
     measures: [],
   };

@@ -3,7 +3,7 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { landlockAbi } from '../sys/landlock.ts';
-import { hasCapability, isWithoutCapabilities } from '../sys/privileges.ts';
+import { hasCapability, isKnownUserId, isWithoutCapabilities } from '../sys/privileges.ts';
 import { coreAffinity } from '../sys/process.ts';
 import { type Architecture, architecture, hasSeccomp } from '../sys/seccomp.ts';
 
@@ -20,12 +20,13 @@ export interface Machine {
   readonly isWithoutCapabilities: boolean;
   /** May make namespaces and mounts (CAP_SYS_ADMIN). */
   readonly canMakeNamespaces: boolean;
-  /** Kinds of namespaces that the kernel has, by their names in /proc/self/ns. */
+  /** Kinds of namespaces that the kernel has, by their names in /proc/self/ns; all of them where that can't be seen. */
   readonly namespaces: readonly string[];
   /** Ids from here on exist in this user namespace up to below that. */
   readonly userIdsBelow: number;
 }
 
+const NAMESPACES = '/proc/self/ns';
 const NAMESPACE_FILES = ['mnt', 'uts', 'ipc', 'net', 'cgroup', 'pid'];
 
 export function probeMachine(): Machine {
@@ -37,10 +38,14 @@ export function probeMachine(): Machine {
     canDropCapabilities: hasCapability('CAP_SETPCAP'),
     isWithoutCapabilities: isWithoutCapabilities(),
     canMakeNamespaces: hasCapability('CAP_SYS_ADMIN'),
-    namespaces: NAMESPACE_FILES.filter((name) => existsSync(`/proc/self/ns/${name}`)),
+    namespaces: NAMESPACE_FILES.filter(
+      (name) => existsSync(`${NAMESPACES}/${name}`) || !existsSync(NAMESPACES),
+    ),
     userIdsBelow: mappedIds(),
   };
 }
+
+const IDS_COMMON = 65_535;
 
 /** How many ids, from 0 on, this user namespace knows: a container may have 65,536, or a single one. */
 function mappedIds(): number {
@@ -48,7 +53,8 @@ function mappedIds(): number {
     const [first, , count] = readFileSync('/proc/self/uid_map', 'utf8').trim().split(/\s+/).map(Number);
     return first === 0 ? count : 0;
   } catch {
-    return 0;
+    // Without /proc, the last of those that a system of 16 bits of ids has tells of all.
+    return isKnownUserId(IDS_COMMON - 1) ? IDS_COMMON : 0;
   }
 }
 

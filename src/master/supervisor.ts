@@ -209,8 +209,8 @@ export class Supervisor implements RoomOwner {
   }
 }
 
-/** Rooms can't see /proc, so the master reads there. */
-function residentMiB(pid: number): number {
+/** What a process holds, as /proc tells it: rooms can't see that themselves. 0 where it isn't told. */
+export function residentMiB(pid: number): number {
   try {
     // The second field: pages. https://man7.org/linux/man-pages/man5/proc_pid_statm.5.html
     const pages = Number(readFileSync(`/proc/${pid}/statm`, 'latin1').split(' ')[1]);

@@ -21,7 +21,7 @@ import {
 } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import { negated } from './libc.ts';
-import { mount, pivot_root, sethostname, setns, umount2, unshare } from './process-calls.ts';
+import { mount, pivot_root, sethostname, setns, syscall4, umount2, unshare } from './process-calls.ts';
 
 export type Namespace = 'mount' | 'uts' | 'ipc' | 'net' | 'cgroup';
 
@@ -34,6 +34,7 @@ const CLONE_FLAGS: Readonly<Record<Namespace, number>> = {
 };
 const CLONE_NEWPID = 0x20000000;
 
+const SYS_pidfd_open = 434;
 const SYS_pivot_root = process.arch === 'arm64' ? 41 : 155;
 const MS_RDONLY = 1;
 const MS_NOSUID = 2;
@@ -76,7 +77,8 @@ export function setHostName(name: string): number {
  * throws. Returns -errno in place of its result where the kernel refuses.
  */
 export function startInPidNamespace<T>(start: () => T): T | number {
-  const own = openSync('/proc/self/ns/pid', 'r');
+  const own = ownPidNamespace();
+  if (own < 0) return own;
   try {
     const result = negated(unshare(CLONE_NEWPID));
     if (result < 0) return result;
@@ -90,8 +92,15 @@ export function startInPidNamespace<T>(start: () => T): T | number {
   }
 }
 
-/** Where the new root is built: a directory that every Linux has. What it holds is hidden only from this process. */
-const BASE = '/tmp';
+/** What the calling thread's namespace for process ids can be set by: it, or where there is no /proc this process. */
+function ownPidNamespace(): number {
+  const file = '/proc/self/ns/pid';
+  if (existsSync(file)) return openSync(file, 'r');
+  return negated(syscall4(SYS_pidfd_open, process.pid, 0, 0, 0));
+}
+
+/** Where the new root is built: a directory that is there. What it holds is hidden only from this process, for a moment. */
+const BASE = existsSync('/tmp') ? '/tmp' : '/usr';
 
 /**
  * Gives the calling thread a root of its own, made of `entries` alone, read-only where nothing else is said. It must

@@ -6,7 +6,7 @@
 import { EINVAL } from './errno.ts';
 import { negated } from './libc.ts';
 import { mapPrivate } from './memory.ts';
-import { prctl, setgroups, setresgid, setresuid, syscall4 } from './process-calls.ts';
+import { prctl, setfsuid, setgroups, setresgid, setresuid, syscall4 } from './process-calls.ts';
 
 const PR_SET_KEEPCAPS = 8;
 const PR_GET_NO_NEW_PRIVS = 39;
@@ -107,6 +107,15 @@ function heldCapabilities(set: 'effective' | 'permitted'): number[] {
 
 function numbersOf(names: readonly string[]): number[] {
   return names.map((name) => CAPABILITIES.indexOf(name));
+}
+
+/**
+ * Whether this user namespace knows a user id, found out by trying it on for a moment (setfsuid(2) changes nothing for
+ * one that is unknown). Needs CAP_SETUID.
+ */
+export function isKnownUserId(uid: number): boolean {
+  const before = setfsuid(uid);
+  return setfsuid(before) === uid;
 }
 
 /** Empties the bounding set but for `keep`: nothing that is started ever has the rest again. Needs CAP_SETPCAP. */

@@ -37,6 +37,7 @@ export const setgroups = declare<Numbers<2>>('setgroups', INT, [LONG, LONG]);
 export const setresgid = declare<Numbers<3>>('setresgid', INT, ['uint32_t', 'uint32_t', 'uint32_t']);
 export const setresuid = declare<Numbers<3>>('setresuid', INT, ['uint32_t', 'uint32_t', 'uint32_t']);
 export const getrlimit = declare<Numbers<2>>('getrlimit', INT, [INT, LONG]);
+export const setfsuid = declare<Numbers<1>>('setfsuid', INT, ['uint32_t']);
 export const setrlimit = declare<Numbers<2>>('setrlimit', INT, [INT, LONG]);
 export const sched_getaffinity = declare<Numbers<3>>('sched_getaffinity', INT, [INT, LONG, LONG]);
 export const sched_setaffinity = declare<Numbers<3>>('sched_setaffinity', INT, [INT, LONG, LONG]);
