@@ -96,11 +96,11 @@ export class AreaViews {
   }
 
   hostNames(): string[] {
-    return this.names(HOST_NAMES_AT, this.header[H_HOSTS]);
+    return this.names(HOST_NAMES_AT, this.header[H_HOSTS], HOSTS_MAX);
   }
 
   serverNames(): string[] {
-    return this.names(SERVER_NAMES_AT, this.header[H_SERVERS]);
+    return this.names(SERVER_NAMES_AT, this.header[H_SERVERS], SERVERS_MAX);
   }
 
   /** Nothing is at the moment: the area has no owner, or a new one. */
@@ -120,7 +120,9 @@ export class AreaViews {
     }
   }
 
-  private names(at: number, count: number): string[] {
+  /** Another room may have written anything there: never more names than there can be. */
+  private names(at: number, given: number, most: number): string[] {
+    const count = Math.min(Math.max(given, 0), most);
     // Shared memory can't be decoded in place.
     const copy = this.bytes.slice(at, at + count * NAME_BYTES);
     const decoder = new TextDecoder();
@@ -187,7 +189,8 @@ export class MetricsArea {
   ): number {
     const known = numbers.get(name);
     if (known !== undefined) return known;
-    if (this.views.header[countAt] >= most) return OTHER;
+    const used = this.views.header[countAt];
+    if (used < 1 || used >= most) return OTHER;
     const number = this.addName(at, countAt, name);
     numbers.set(name, number);
     return number;
@@ -220,7 +223,8 @@ export class MetricsArea {
     const { keys } = this;
     const key = seriesKey(host, method, status);
     let slot = Math.imul(key, HASH_FACTOR) >>> HASH_SHIFT;
-    while (keys[slot] !== key) {
+    // A free place is always met, but where another room has written here.
+    for (let probes = 0; probes < SERIES_SLOTS && keys[slot] !== key; probes++) {
       if (keys[slot] === 0) return this.addSeries(slot, host, method, status);
       slot = (slot + 1) & (SERIES_SLOTS - 1);
     }

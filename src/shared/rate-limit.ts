@@ -67,9 +67,12 @@ const ATTEMPTS_MAX = 1000;
 const RETRY = -1;
 const CONTENDED_MS = 1;
 /** About a millisecond of looking at a lock that doesn't change. */
-const LOCK_SPINS = 200_000;
+const LOCK_SPINS = 100_000;
 /** Holders that one request waits for. */
 const LOCK_HOLDERS_MAX = 64;
+/** No place: none can be had at the moment, or others hold the lock for too long. */
+const NO_PLACE = -1;
+const LOCKED = -2;
 
 /** Where a holder of a lock can be stopped by a test. */
 export type HeldAt = 'locked' | 'frozen' | 'named';
@@ -139,19 +142,20 @@ export class RateLimiter {
     for (let attempt = 0; attempt < ATTEMPTS_MAX; attempt++) {
       let entry = this.find(set, route, high, low);
       if (entry < 0) entry = this.enter(set, route, high, low, now);
-      if (entry < 0) break;
+      if (entry === LOCKED) break;
+      if (entry < 0) continue;
       const waitMs = this.admitTo(entry, route, high, low, limitPerMin, now);
       if (waitMs !== RETRY) return waitMs;
     }
     return CONTENDED_MS;
   }
 
-  /** Word of the client's entry, or -1. */
+  /** Word of the client's entry, or NO_PLACE. */
   private find(set: number, route: number, high: number, low: number): number {
     const first = set * WAYS * ENTRY_WORDS;
     for (let at = first; at < first + WAYS * ENTRY_WORDS; at += ENTRY_WORDS)
-      if (this.isOf(at, route, high, low) && Atomics.load(this.words, at + STATE) >= 0) return at;
-    return -1;
+      if (this.isOf(at, route, high, low) && this.words[at + STATE] >= 0) return at;
+    return NO_PLACE;
   }
 
   private isOf(at: number, route: number, high: number, low: number): boolean {
@@ -193,7 +197,7 @@ export class RateLimiter {
     const count = groups === 0 ? 0 : (groups - 1) * groupSize + newestCount;
     if (count >= limit) {
       const waitMs = (words[times + oldest] + WINDOW_MS - time) | 0;
-      if (Atomics.load(words, entry + STATE) !== state) return RETRY;
+      if (words[entry + STATE] !== state) return RETRY;
       return Math.min(Math.max(waitMs, 1), WINDOW_MS);
     }
     if (groups === 0 || newestCount >= groupSize) {
@@ -208,26 +212,25 @@ export class RateLimiter {
 
   /** The time there is `time` or a later one by now; false where another worker was faster. */
   private moveForward(at: number, time: number): boolean {
-    const before = Atomics.load(this.words, at);
+    const before = this.words[at];
     if (before === time || (before !== 0 && isSoonAfter(before, time))) return true;
     return Atomics.compareExchange(this.words, at, before, time) === before;
   }
 
   // ---- A place for a client: under the set's lock -------------------------------------------------------
 
-  /** Word of the client's entry, made where there is none; -1 where no place can be had. */
+  /** Word of the client's entry, made where there is none; NO_PLACE or LOCKED. */
   private enter(set: number, route: number, high: number, low: number, now: number): number {
     const lock = this.locks + set;
-    if (!this.lock(lock)) return -1;
+    if (!this.lock(lock)) return LOCKED;
     this.whileHeld?.('locked');
     let entry = this.find(set, route, high, low);
-    for (let attempt = 0; entry < 0 && attempt < WAYS; attempt++)
-      entry = this.takePlace(set, lock, route, high, low, now);
+    if (entry < 0) entry = this.takePlace(set, lock, route, high, low, now);
     Atomics.compareExchange(this.words, lock, this.token, 0);
     return entry;
   }
 
-  /** Gives the client the place that was used longest ago. -1: somebody was admitted there meanwhile, or the lock is lost. */
+  /** Gives the client the place that was used longest ago. NO_PLACE: somebody was admitted there meanwhile, or the lock is lost. */
   private takePlace(
     set: number,
     lock: number,
@@ -242,17 +245,17 @@ export class RateLimiter {
     let placeAge = AGE_NEVER;
     let placeState = 0;
     for (let at = first; at < first + WAYS * ENTRY_WORDS; at += ENTRY_WORDS) {
-      const state = Atomics.load(words, at + STATE);
+      const state = words[at + STATE];
       const age = this.ageOf(at, state, now);
       if (age <= placeAge) continue;
       place = at;
       placeAge = age;
       placeState = state;
     }
-    if (place < 0) return -1;
+    if (place < 0) return NO_PLACE;
     const clients = placeState & CLIENTS_MASK;
     const frozen = FROZEN | clients | (now & FROZEN_TIME_MASK);
-    if (Atomics.compareExchange(words, place + STATE, placeState, frozen) !== placeState) return -1;
+    if (Atomics.compareExchange(words, place + STATE, placeState, frozen) !== placeState) return NO_PLACE;
     this.whileHeld?.('frozen');
     words[place + ROUTE] = route;
     words[place + ADDRESS_HIGH] = high;
@@ -261,7 +264,7 @@ export class RateLimiter {
     const mine = Atomics.load(words, lock) === this.token;
     if (!mine) words[place + ROUTE] = 0;
     const empty = (clients + CLIENTS_ONE) & CLIENTS_MASK;
-    if (Atomics.compareExchange(words, place + STATE, frozen, empty) !== frozen || !mine) return -1;
+    if (Atomics.compareExchange(words, place + STATE, frozen, empty) !== frozen || !mine) return NO_PLACE;
     if (placeAge < WINDOW_MS) this.evictions++;
     return place;
   }

@@ -24,6 +24,7 @@ import { NO_FAULTS, type SimFaults } from '../../src/io/sim-faults.ts';
 import { SimNetwork } from '../../src/io/sim-network.ts';
 import { Log } from '../../src/log/log.ts';
 import { HealthProber, healthTargets } from '../../src/outbound/health-prober.ts';
+import type { SharedState } from '../../src/shared/state.ts';
 import type { SocketAddress } from '../../src/sys/sockaddr.ts';
 import { FileSink } from '../fixtures/log-sink.ts';
 
@@ -56,6 +57,8 @@ export interface EdgeWorldOptions {
   readonly seed?: number;
   /** Memory that several workers count in. */
   readonly metrics?: SharedMetrics;
+  /** What it shares with other workers. */
+  readonly shared?: SharedState;
 }
 
 /** One end of a connection to the edge, played by hand. */
@@ -233,7 +236,8 @@ export class EdgeWorld {
     this.outside = actor('clients', CLIENT, 'fd00::3');
     this.inside = actor('origins', ORIGIN, 'fd00::2');
     const config = configOf(options);
-    this.worker = new EdgeWorker(this.edge, new Log(config.logging, new FileSink(config.logging.filePath)));
+    const log = new Log(config.logging, new FileSink(config.logging.filePath));
+    this.worker = new EdgeWorker(this.edge, log, options.shared);
     if (options.metrics !== undefined) this.worker.sharedMetrics = options.metrics;
     this.health = [];
     this.prober = new HealthProber(this.edge, this.worker.verdicts, {
@@ -314,6 +318,7 @@ export class EdgeWorld {
     this.until(() => stopped, 5000);
     this.pass(5000);
     assert.ok(stopped, 'the edge stops');
+    assert.equal(this.worker.shared.connections.ownTotal, 0, 'every connection was given back');
     for (const { server } of groups.flatMap(({ servers }) => servers))
       assert.equal(server.inFlight, 0, `nothing is under way at ${server.url}`);
     this.network.assertQuiet();

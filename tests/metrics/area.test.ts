@@ -8,10 +8,13 @@ import {
   AREA_BYTES,
   C_RELOADS_OK,
   G_CONNECTIONS_OPEN,
+  H_MAGIC,
   HOSTS_MAX,
+  LAYOUT_MAGIC,
   NAME_BYTES,
   OTHER,
   REQUEST_SIZE_CELL,
+  SERVERS_MAX,
   SIZE_CELLS,
 } from '../../src/metrics/layout.ts';
 import { Totals } from '../../src/metrics/totals.ts';
@@ -173,5 +176,26 @@ describe('areas of several workers', () => {
     assert.equal(totals.cells[G_CONNECTIONS_OPEN], 0);
     assert.equal(totals.hosts[host].active, 0);
     assert.ok(totals.servers[1].cells.every((value) => value === 0));
+  });
+});
+
+describe('an area that another room has written anything to', () => {
+  it('is added up, taken over and counted in all the same', () => {
+    for (let seed = 1; seed <= 12; seed++) {
+      const memory = new ArrayBuffer(AREA_BYTES);
+      const words = new Int32Array(memory);
+      let state = seed;
+      for (let at = 0; at < words.length; at++) {
+        state = Math.imul(state ^ (state >>> 15), 0x2c1b3c6d) + seed;
+        words[at] = seed % 3 === 0 ? -1 : seed % 3 === 1 ? 0x7fffffff : state;
+      }
+      words[H_MAGIC] = LAYOUT_MAGIC;
+      const area = new MetricsArea(memory, 0);
+      const host = area.hostNumber('a.test');
+      area.countRequest(host, 1, 200);
+      area.addConnections(area.serverNumber('http://b.test'), 1, 1);
+      const totals = new Totals([area.views]);
+      assert.ok(totals.hosts.length <= HOSTS_MAX && totals.servers.length <= SERVERS_MAX);
+    }
   });
 });

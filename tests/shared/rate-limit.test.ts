@@ -28,6 +28,12 @@ function burst(to: RateLimiter, limit: number, count: number, nowMs: number, add
   return admitted;
 }
 
+/** Two limiters over the same words, as two workers have them. */
+function twoLimiters(entries: number): [RateLimiter, RateLimiter] {
+  const words = new Int32Array(rateLimiterBytes(entries) / 4);
+  return [new RateLimiter(words, 0x5eed, 0), new RateLimiter(words, 0x5eed, 1)];
+}
+
 describe('RateLimiter', () => {
   for (const limit of [1, 2, 59, 60, 61, 100, 600, 100_000]) {
     it(`admits a burst of exactly ${limit}, and another a minute later but not before`, () => {
@@ -163,5 +169,104 @@ describe('RateLimiter', () => {
     for (let request = 0; request < 200_000; request++)
       rates.admit(KEY, 600, ADDRESS, START_MS + (request >> 4));
     assert.ok(process.memoryUsage().heapUsed - before < 1_000_000);
+  });
+});
+
+describe('RateLimiter over several workers', () => {
+  it('admits what one would, whoever is asked', () => {
+    const [one, two] = twoLimiters(8);
+    assert.equal(burst(one, 3, 2, START_MS), 2);
+    assert.equal(burst(two, 3, 2, START_MS), 1);
+    assert.equal(one.admit(KEY, 3, ADDRESS, START_MS + 1), WINDOW_MS - 1);
+    assert.equal(two.admit(KEY, 3, ADDRESS, START_MS + WINDOW_MS), 0);
+  });
+
+  it('never admits too many where one clock is ahead of the other, by that of the latest', () => {
+    const steps = fc.array(fc.record({ gap: fc.constantFrom(0, 1, 500, 30_000), second: fc.boolean() }), {
+      minLength: 1,
+      maxLength: 300,
+    });
+    fc.assert(
+      fc.property(
+        fc.integer({ min: 1, max: 20 }),
+        fc.integer({ min: 1, max: 50 }),
+        steps,
+        (limit, ahead, all) => {
+          const [one, two] = twoLimiters(8);
+          const admitted: number[] = [];
+          let nowMs = START_MS;
+          let latestMs = 0;
+          for (const { gap, second } of all) {
+            nowMs += gap;
+            const clockMs = second ? nowMs + ahead : nowMs;
+            if ((second ? two : one).admit(KEY, limit, ADDRESS, clockMs) !== 0) continue;
+            latestMs = Math.max(latestMs, clockMs);
+            admitted.push(latestMs);
+            assert.ok(admitted.filter((time) => latestMs - time < WINDOW_MS).length <= limit, 'one too many');
+          }
+        },
+      ),
+    );
+  });
+
+  it('has one clock where processes have several', () => {
+    const words = new Int32Array(rateLimiterBytes(8) / 4);
+    const one = new RateLimiter(words, 1, 0, 0);
+    const two = new RateLimiter(words, 1, 1, 500_000);
+    assert.equal(one.admit(KEY, 1, ADDRESS, 600_000), 0);
+    assert.equal(two.admit(KEY, 1, ADDRESS, 100_010), WINDOW_MS - 10);
+  });
+
+  for (const stopAt of ['locked', 'frozen', 'named'] as const) {
+    it(`goes on after a worker that ended while it held a lock (${stopAt}), with the places that it left`, () => {
+      const [one, two] = twoLimiters(8);
+      one.whileHeld = (at) => {
+        if (at === stopAt) throw new Error('killed');
+      };
+      assert.throws(() => one.admit(KEY, 1, ADDRESS, START_MS), /killed/);
+      const others = Array.from({ length: 7 }, (_, index) => parseAddress(`10.1.0.${index}`));
+      for (const other of others) assert.equal(burst(two, 1, 2, START_MS, other), 1);
+      assert.equal(burst(two, 1, 2, START_MS + 11_000), 1);
+      assert.equal(two.evictions, 0);
+    });
+  }
+
+  it('is bounded and answers within its range, whatever another worker wrote into its memory', () => {
+    const wild = fc.record({
+      fill: fc.array(fc.integer({ min: -(2 ** 31), max: 2 ** 31 - 1 }), { minLength: 1, maxLength: 40 }),
+      state: fc.integer({ min: -(2 ** 31), max: 2 ** 31 - 1 }),
+      limit: fc.integer({ min: 1, max: 100_000 }),
+      nowMs: fc.integer({ min: 0, max: 2 ** 40 }),
+    });
+    fc.assert(
+      fc.property(wild, ({ fill, state, limit, nowMs }) => {
+        const words = new Int32Array(rateLimiterBytes(8) / 4);
+        const rates = new RateLimiter(words, 3, 0);
+        rates.admit(KEY, limit, ADDRESS, nowMs);
+        const known = words.findIndex((word) => word === KEY * 2);
+        for (let at = 0; at < 8 * 64; at++) if (at % 64 > 2) words[at] = fill[at % fill.length];
+        words[known + 3] = state;
+        for (let request = 0; request < 5; request++) {
+          const waitMs = rates.admit(KEY, limit, ADDRESS, nowMs + request);
+          assert.ok(Number.isInteger(waitMs) && waitMs >= 0 && waitMs <= WINDOW_MS, `${waitMs} ms`);
+        }
+      }),
+      { numRuns: 300 },
+    );
+  });
+
+  it('grows by nothing when a million clients come', () => {
+    const words = new Int32Array(rateLimiterBytes() / 4);
+    const rates = new RateLimiter(words, 0x5eed);
+    const client = { family: 6, word0: 0, word1: 0, word3: 0 };
+    const before = process.memoryUsage();
+    for (let number = 0; number < 1_000_000; number++) {
+      client.word0 = 0x20010db8;
+      client.word1 = number;
+      assert.equal(rates.admit(KEY, 5, client, START_MS + (number >> 6)), 0);
+    }
+    const after = process.memoryUsage();
+    assert.ok(after.heapUsed - before.heapUsed < 2_000_000, `${after.heapUsed - before.heapUsed} bytes`);
+    assert.equal(after.arrayBuffers, before.arrayBuffers);
   });
 });
