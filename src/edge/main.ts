@@ -130,6 +130,8 @@ class EdgeRoom implements RoomHandler {
       process.exit(EXIT_UNSEALED);
     }
     this.worker = worker;
+    // What was said of names while the room was sealed.
+    worker.readdress(this.names.addresses);
     this.serve(worker, opened);
   }
 

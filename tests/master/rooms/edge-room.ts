@@ -9,7 +9,7 @@
 import { randomBytes } from 'node:crypto';
 import { loadBackendTls } from '../../../src/backend/backend-tls.ts';
 import { loadAndInspect } from '../../../src/cli/load.ts';
-import { resolveServers } from '../../../src/edge/resolve-servers.ts';
+import { Names } from '../../../src/edge/names.ts';
 import { ServerTls } from '../../../src/edge/server-tls.ts';
 import { withKernelTls } from '../../../src/edge/tls-acceptor.ts';
 import { EdgeWorker } from '../../../src/edge/worker.ts';
@@ -40,7 +40,7 @@ const sessions =
     ? null
     : withKernelTls(new ServerTls().load(config.tls, readTlsFiles(config.tls), false), null);
 const backendTls = loadBackendTls(config);
-worker.configure(config, await resolveServers(config), sessions, backendTls);
+worker.configure(config, await new Names(() => {}).resolve(config), sessions, backendTls);
 worker.listen(config.server.listen[0]);
 await warmUp();
 process.on('SIGHUP', () => console.log('hangup'));
