@@ -58,6 +58,8 @@ const LOOK_MS = 250;
 const REFUSAL_LOG_MS = 1000;
 /** When accepting has gone on for so long, its trouble is over; until then a further pause is no news. */
 const ACCEPT_CALM_MS = 5000;
+/** A worker that was told to stop accepting has stopped after this. */
+const LEAVE_MS = 100;
 const BACKLOG = 4096;
 const REQUEST_ID_BYTES = 16;
 const SERVER_NAME = 'sallyport';
@@ -68,6 +70,7 @@ const DATE_VALUE_BYTES = 29;
 const T_ACCEPT = 1;
 const T_SHUTDOWN = 2;
 const T_CALM = 3;
+const T_LEAVE = 5;
 const T_LOOK = 4;
 
 /** What the worker counts; plain numbers. */
@@ -133,6 +136,7 @@ export class EdgeWorker
   private readonly acceptTimer: Timer;
   private readonly shutdownTimer: Timer;
   private readonly calmTimer: Timer;
+  private readonly leaveTimer: Timer;
   private readonly lookTimer: Timer;
   private acceptPaused: boolean;
   private refusalLoggedMs: number;
@@ -187,6 +191,7 @@ export class EdgeWorker
     this.acceptTimer = new Timer(this, T_ACCEPT);
     this.shutdownTimer = new Timer(this, T_SHUTDOWN);
     this.calmTimer = new Timer(this, T_CALM);
+    this.leaveTimer = new Timer(this, T_LEAVE);
     this.lookTimer = new Timer(this, T_LOOK);
     this.refusalLoggedMs = Number.NEGATIVE_INFINITY;
     this.refusalsUnlogged = 0;
@@ -535,6 +540,11 @@ export class EdgeWorker
       this.log.info('accepting again', { open_connections: this.openConnections });
       return;
     }
+    if (timer.kind === T_LEAVE) {
+      this.closeListeners();
+      this.checkStopped();
+      return;
+    }
     if (this.openConnections > 0)
       this.log.warn('shutdown_timeout_secs is over', { cut: this.openConnections });
     for (const connection of [...this.connections]) connection.abort();
@@ -554,16 +564,27 @@ export class EdgeWorker
     this.reactor.timers.disarm(this.calmTimer);
     this.reactor.timers.disarm(this.lookTimer);
     this.waiting.abort();
-    for (const listener of this.listeners.splice(0)) this.reactor.close(listener, false);
     this.isReplaced = isReplaced;
+    if (isReplaced) this.leaveListeners();
+    else this.closeListeners();
     for (const connection of [...this.connections]) connection.shutdown(isReplaced);
     if (!isReplaced) this.plain.abort();
     this.reactor.timers.arm(this.shutdownTimer, this.reactor.nowMs + timeoutMs);
     this.checkStopped();
   }
 
+  /** The sockets live on in other workers: what was accepted before this one has stopped to accept is still its own. */
+  private leaveListeners(): void {
+    for (const listener of this.listeners) this.reactor.acceptPause(listener);
+    this.reactor.timers.arm(this.leaveTimer, this.reactor.nowMs + LEAVE_MS);
+  }
+
+  private closeListeners(): void {
+    for (const listener of this.listeners.splice(0)) this.reactor.close(listener, false);
+  }
+
   private checkStopped(): void {
-    if (this.openConnections > 0 || this.onStopped === null) return;
+    if (this.openConnections > 0 || this.listeners.length > 0 || this.onStopped === null) return;
     const stopped = this.onStopped;
     this.onStopped = null;
     this.reactor.timers.disarm(this.shutdownTimer);

@@ -104,7 +104,8 @@ export const COMPARTMENTS: Readonly<Record<Exclude<Role, 'master'>, Compartment>
     network: 'named-ports',
     hasOwnNetwork: false,
     files: 'read',
-    systemFiles: [],
+    // Whether the kernel gives huge pages.
+    systemFiles: ['/sys/kernel/mm/transparent_hugepage/enabled'],
     starting: () => [...STARTING, ...networkStart(SQ_ENTRIES)],
     sealed: (io) => (io === 'io_uring' ? SEALED.edgeOnUring : SEALED.edgeOnEpoll),
     uringOperations: REACTOR_OPERATIONS,

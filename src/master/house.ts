@@ -4,7 +4,7 @@
  * log files, the descriptors of keys.
  */
 
-import { realpathSync } from 'node:fs';
+import { realpathSync, statSync } from 'node:fs';
 import type { Config } from '../config/model.ts';
 import { needsOutbound } from '../config/outbound-need.ts';
 import { splitConfiguration } from '../ipc/configuration-parts.ts';
@@ -74,6 +74,8 @@ export class House implements HouseOwner {
   /** Why a room didn't take its first configuration, by its name. */
   private readonly refusals: Map<string, string>;
   private readonly slotsInUse: Set<number>;
+  /** Rooms that finish what they have, the oldest first, and when each is gone. */
+  private readonly draining: Map<string, Promise<void>>;
   private workersMade: number;
 
   constructor(options: HouseOptions) {
@@ -85,6 +87,7 @@ export class House implements HouseOwner {
     this.answers = new Map();
     this.refusals = new Map();
     this.slotsInUse = new Set();
+    this.draining = new Map();
     this.workersMade = 0;
   }
 
@@ -264,7 +267,7 @@ export class House implements HouseOwner {
     const workers = before.filter(({ role }) => role === 'edge');
     return workers.every((place) => this.fits(place, next))
       ? await this.changeWorkers(workers, next)
-      : await this.replaceWorkers(workers, next);
+      : await this.renewWorkers(next);
   }
 
   /** Whether a worker can take the configuration: its confinement is what that would give it. */
@@ -315,7 +318,7 @@ export class House implements HouseOwner {
 
   /** New workers take up the same sockets; when all are ready, the old ones finish what they have. */
   private async replaceWorkers(workers: readonly Place[], next: Accepted): Promise<string> {
-    this.log.info('reload: new workers take over, since what they may reach has changed');
+    await this.makeRoom(workers.length);
     const fresh = workers.map(({ worker }) => this.newPlace('edge', next, worker));
     const answers = fresh.map((place) => this.answerOf(place.name, next.generation, true));
     for (const place of fresh) this.supervisor.add(this.sourceOf(place));
@@ -326,9 +329,33 @@ export class House implements HouseOwner {
     return refusal;
   }
 
+  /** Of the shared memory, for so many workers more: those that have drained longest are cut where it is short. */
+  private async makeRoom(workers: number): Promise<void> {
+    for (const [name, gone] of this.draining) {
+      if (this.slotsInUse.size + workers <= this.options.foundations.slots) return;
+      this.log.warn(`${name} is cut: others are to finish, too`);
+      this.supervisor.room(name)?.kill('others are to finish, too');
+      await gone;
+    }
+  }
+
+  /** Workers that finish what they have. */
+  get drainingCount(): number {
+    return this.draining.size;
+  }
+
+  /** New workers with the same configuration, whose paths lead where they lead now. */
+  renewWorkers(accepted: Accepted): Promise<string> {
+    const workers = [...this.places.values()].filter(({ role }) => role === 'edge');
+    return this.replaceWorkers(workers, accepted);
+  }
+
   private async removePlace(place: Place, timeoutMs: number, isReplaced = false): Promise<void> {
     this.places.delete(place.name);
-    await this.supervisor.remove(place.name, timeoutMs, isReplaced);
+    const gone = this.supervisor.remove(place.name, timeoutMs, isReplaced);
+    this.draining.set(place.name, gone);
+    await gone;
+    this.draining.delete(place.name);
     this.peers.moveOut(place.name);
     if (place.role === 'edge') this.slotsInUse.delete(place.slot);
   }
@@ -401,10 +428,11 @@ export class House implements HouseOwner {
   }
 }
 
-/** Where a path leads; empty: nowhere. */
+/** Which file or folder a path leads to; empty: to none. */
 function placeOf(path: string): string {
   try {
-    return realpathSync(path);
+    const { dev, ino } = statSync(path);
+    return `${realpathSync(path)} ${dev} ${ino}`;
   } catch {
     return '';
   }

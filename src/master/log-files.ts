@@ -4,7 +4,7 @@
  */
 
 import { closeSync, constants, fstatSync, openSync, renameSync } from 'node:fs';
-import type { Message } from '../ipc/message.ts';
+import { LOG_BYTES_MAX, type Message } from '../ipc/message.ts';
 import { duplicateDescriptor } from '../sys/descriptors.ts';
 import { errnoName } from '../sys/errno.ts';
 
@@ -23,6 +23,8 @@ export interface LogPlace {
   readonly level: string;
   /** Null: standard error. */
   readonly filePath: string | null;
+  /** Bytes; 0: no rotation. */
+  readonly maxLogSize: number;
 }
 
 /** The journal's room, or the channel to it while it starts. */
@@ -44,11 +46,13 @@ export function giveOutput(journal: JournalEnd, pipe: number): void {
 export class LogFiles {
   /** Null: standard error. */
   private path: string | null;
+  private maxLogSize: number;
   private descriptor: number;
 
   /** Opens the file; throws what the operating system says. */
   constructor(place: LogPlace) {
     this.path = pathOf(place);
+    this.maxLogSize = place.maxLogSize;
     this.descriptor = openLog(this.path);
   }
 
@@ -67,6 +71,7 @@ export class LogFiles {
   follow(place: LogPlace): void {
     const path = pathOf(place);
     if (path !== this.path) this.replace(path);
+    this.maxLogSize = place.maxLogSize;
   }
 
   /** Opens the path anew, for whoever moved the file away. Returns empty text, or why it stays as it was. */
@@ -76,11 +81,14 @@ export class LogFiles {
 
   /**
    * The current file becomes `.1`, that `.2`, and so on; the oldest is overwritten, and there is a new one. Returns empty
-   * text, or why not.
+   * text, or why not. A file with room for whatever comes next is left alone: a journal that was taken over could
+   * otherwise make older entries disappear.
    */
   rotate(): string {
-    const { path } = this;
-    if (path === null || !fstatSync(this.descriptor).isFile()) return '';
+    const { path, maxLogSize } = this;
+    const stat = fstatSync(this.descriptor);
+    const isFull = maxLogSize > 0 && stat.size + LOG_BYTES_MAX > maxLogSize;
+    if (path === null || !stat.isFile() || !isFull) return '';
     return reasonOf(() => {
       for (let number = ROTATED_FILES - 1; number >= 1; number--)
         moveIfThere(`${path}.${number}`, `${path}.${number + 1}`);

@@ -26,6 +26,10 @@ const EXIT_CONFIG = 1;
 const EXIT_START = 3;
 /** How often the board tells other rooms how the house is. */
 const BOARD_MS = 1000;
+/** How often paths of the configuration are looked at, whether they lead elsewhere. */
+const LOOK_MS = 500;
+/** While workers finish what they have, others take over for the sake of paths this often at most. */
+const RENEW_MS = 5000;
 
 /** Runs the house until it is asked to stop. Resolves to the exit code; why it didn't start is on standard error. */
 export async function startMaster(configPath: string, shownPath: string, version: string): Promise<number> {
@@ -71,6 +75,10 @@ class Master {
   private readonly left: Promise<void>;
   private leaveNow: () => void;
   private isLeaving: boolean;
+  /** It waits in `turn` already. */
+  private isLooking: boolean;
+  private reloadsWaiting: number;
+  private renewedMs: number;
   /** Another master serves in this one's place. */
   private isReplaced: boolean;
   private readonly startedSeconds: number;
@@ -97,6 +105,9 @@ class Master {
       this.leaveNow = resolve;
     });
     this.isLeaving = false;
+    this.isLooking = false;
+    this.reloadsWaiting = 0;
+    this.renewedMs = Number.NEGATIVE_INFINITY;
     this.isReplaced = false;
     this.startedSeconds = nowSeconds();
     this.configuredSeconds = this.startedSeconds;
@@ -183,18 +194,20 @@ class Master {
     };
     process.on('SIGTERM', onStop);
     process.on('SIGINT', onStop);
-    process.on('SIGHUP', () => this.inTurn('reload', () => this.reload()));
+    process.on('SIGHUP', () => this.reloadInTurn());
     process.on('SIGUSR1', () => this.inTurn('reopen', () => this.reopen()));
     process.on('SIGUSR2', () => this.inTurn('upgrade', () => this.upgrade()));
   }
 
   /** Serves until it is asked to stop. */
   async run(): Promise<number> {
-    const board = setInterval(() => this.lookAround(), BOARD_MS);
-    this.lookAround();
+    const board = setInterval(() => this.showHouse(), BOARD_MS);
+    const look = setInterval(() => this.lookAround(), LOOK_MS);
+    this.showHouse();
     this.startWorking();
     await this.left;
     clearInterval(board);
+    clearInterval(look);
     await this.house?.stop(this.inForce.config.server.shutdownTimeoutSecs * 1000, this.isReplaced, () =>
       this.log.info('stopped'),
     );
@@ -214,6 +227,16 @@ class Master {
   private leave(): void {
     this.isLeaving = true;
     this.leaveNow();
+  }
+
+  /** Signals that come while one waits are one with it, as they are for the kernel. */
+  private reloadInTurn(): void {
+    if (this.reloadsWaiting > 0) return;
+    this.reloadsWaiting++;
+    this.inTurn('reload', () => {
+      this.reloadsWaiting--;
+      return this.reload();
+    });
   }
 
   private inTurn(what: string, work: () => Promise<unknown>): void {
@@ -247,25 +270,23 @@ class Master {
     const before = this.inForce;
     for (const key of needingRestart(before.config, next.config))
       this.log.warn(`reload: ${key} needs a restart; the old value stays`);
-    const merged = { ...next, config: withoutRestart(before.config, next.config) };
+    const config = withoutRestart(before.config, next.config);
+    const { logFiles } = foundations;
+    const complaint = moveLog(logFiles, config);
+    if (complaint !== '') this.log.error(`reload: ${complaint}; logging stays as it was`);
+    const logging = complaint === '' ? config.logging : before.config.logging;
+    const merged = { ...next, config: { ...config, logging } };
+    house.giveLogFile();
     const refusal = await house.change(merged, before, () => ++this.generation);
-    if (refusal !== '') return refusal;
+    if (refusal !== '') {
+      moveLog(logFiles, before.config);
+      house.giveLogFile();
+      return refusal;
+    }
     this.inForce = merged;
     this.configuredSeconds = nowSeconds();
-    this.log.follow(merged.config.logging);
-    this.followLogFile(foundations, merged.config);
+    this.log.follow(logging);
     return '';
-  }
-
-  private followLogFile({ logFiles }: Foundations, { logging }: Config): void {
-    try {
-      logFiles.follow(logging);
-      this.house?.giveLogFile();
-    } catch (error) {
-      this.log.error(
-        `reload: the log file ${logging.filePath ?? ''} can't be opened (${reasonOf(error)}); logging stays as it was`,
-      );
-    }
   }
 
   /** A new log file, where the old one was moved away. */
@@ -289,18 +310,21 @@ class Master {
     this.leave();
   }
 
-  /** Once in a while: roots that lead elsewhere now, and how the house is. */
+  /** Workers can't see that a path of theirs is another folder by now: others take their place. */
   private lookAround(): void {
-    if (this.house?.hasMoved() === true)
-      this.inTurn('files', async () => {
-        if (this.house === null || !this.house.hasMoved()) return;
-        this.log.info('a path of the configuration leads elsewhere now');
-        const again = { ...this.inForce, generation: ++this.generation };
-        const refusal = await this.house.change(again, this.inForce, () => ++this.generation);
-        if (refusal === '') this.inForce = again;
-        else this.log.error(`files: ${refusal}`);
-      });
-    this.showHouse();
+    const { house } = this;
+    if (house === null || this.isLooking || this.isLeaving) return;
+    const isBusy = house.drainingCount > 0 && performance.now() - this.renewedMs < RENEW_MS;
+    if (isBusy || !house.hasMoved()) return;
+    this.isLooking = true;
+    this.inTurn('files', async () => {
+      this.isLooking = false;
+      if (!house.hasMoved()) return;
+      this.log.info('a path of the configuration is another file or folder now: new workers take over');
+      this.renewedMs = performance.now();
+      const refusal = await house.renewWorkers(this.inForce);
+      if (refusal !== '') this.log.error(`files: ${refusal}`);
+    });
   }
 
   /** For the metrics and the status page. */
@@ -316,6 +340,16 @@ class Master {
       logDropped: 0,
       rooms: house.rooms(),
     });
+  }
+}
+
+/** Empty text, or why the log's file can't be opened. */
+function moveLog(logFiles: LogFiles, { logging }: Config): string {
+  try {
+    logFiles.follow(logging);
+    return '';
+  } catch (error) {
+    return `the log file ${logging.filePath ?? ''} can't be opened (${reasonOf(error)})`;
   }
 }
 

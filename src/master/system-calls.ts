@@ -186,7 +186,6 @@ const RESOLVE: readonly CallRule[] = [
   'lseek',
   'uname',
   'connect',
-  'bind',
   'sendmmsg',
 ];
 
@@ -310,14 +309,7 @@ export function networkStart(ringEntries: number): CallRule[] {
 
 /** What a room that only reaches out does besides, at its start. */
 export function outboundStart(ringEntries: number): CallRule[] {
-  return [
-    STREAM_AND_DATAGRAM_SOCKETS,
-    'socketpair',
-    'bind',
-    'connect',
-    'sendmmsg',
-    ...ringStart(ringEntries),
-  ];
+  return [STREAM_AND_DATAGRAM_SOCKETS, 'socketpair', 'connect', 'sendmmsg', ...ringStart(ringEntries)];
 }
 
 function ringStart(entries: number): CallRule[] {

@@ -28,10 +28,14 @@ export function softLimit(resource: number): number {
   return value === RLIM_INFINITY ? Number.POSITIVE_INFINITY : Number(value);
 }
 
-/** Sets the soft and the hard limit. */
+/** Lowers the soft and the hard limit; one that is lower already stays. */
 export function limitResource(resource: number, value: number): number {
-  scratch.view.setBigUint64(0, BigInt(value), true);
-  scratch.view.setBigUint64(8, BigInt(value), true);
+  const result = negated(getrlimit(resource, scratch.address));
+  if (result < 0) return result;
+  const hard = scratch.view.getBigUint64(8, true);
+  const limit = hard < BigInt(value) ? hard : BigInt(value);
+  scratch.view.setBigUint64(0, limit, true);
+  scratch.view.setBigUint64(8, limit, true);
   return negated(setrlimit(resource, scratch.address));
 }
 

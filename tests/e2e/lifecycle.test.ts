@@ -172,9 +172,11 @@ function suite(io: IoBackend): void {
         'why not',
       );
 
-      edge.rewriteWhole(whole(changed.replace('"info"', '"warn"')));
+      // At this level nothing tells that it is in force but what it does.
+      edge.rewriteWhole(whole(changed.replace('"info"', '"warn"')).replace(one.url, two.url));
       edge.signal('SIGHUP');
-      await pause(100);
+      const says = async (): Promise<string> => (await exchangeOnce(edge.port, get())).text();
+      await until(async () => (await says()) === 'two', 5000, 'the next configuration');
       edge.rewrite('this is no toml');
       edge.signal('SIGHUP');
       await until(() => /"error"[\s\S]*stays in force/i.test(textOf(second).slice(length)), 5000, 'an error');
@@ -201,9 +203,10 @@ function suite(io: IoBackend): void {
         while (reloading) answered.push((await exchangeOnce(edge.port, get())).text());
       });
       for (let round = 0; round < 50; round++) {
+        const from = edge.stderr().length;
         edge.rewrite(route(round % 2 === 0 ? two.url : one.url));
         edge.signal('SIGHUP');
-        await pause(20);
+        await edge.logged('reload: the new configuration is in force', from, 10_000);
       }
       reloading = false;
       await Promise.all(load);

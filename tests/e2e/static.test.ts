@@ -346,7 +346,11 @@ function suite(io: IoBackend, mode: 'sendfile' | 'memory'): void {
       edge = await startEdge(site.routes(mode), { io, prefix: WITHOUT_OVERRIDE });
     });
     after(async () => {
-      await until(() => openFilesOf(edge.workerPid, site.root).length === 0, 5000, 'all files to be closed');
+      await until(
+        () => edge.rooms('edge').flatMap((pid) => openFilesOf(pid, site.root)).length === 0,
+        5000,
+        'all files to be closed',
+      );
       await edge.stop();
       site.remove();
     });
@@ -475,9 +479,17 @@ function suite(io: IoBackend, mode: 'sendfile' | 'memory'): void {
         await client.send('GET /static/huge.bin HTTP/1.1\r\nHost: example.com\r\n\r\n');
         client.pauseReading();
       }
-      await until(() => openFilesOf(edge.workerPid, site.root).length > 0, 5000, 'the file to be open');
+      await until(
+        () => edge.rooms('edge').flatMap((pid) => openFilesOf(pid, site.root)).length > 0,
+        5000,
+        'the file to be open',
+      );
       for (const client of clients) client.reset();
-      await until(() => openFilesOf(edge.workerPid, site.root).length === 0, 5000, 'the file to be closed');
+      await until(
+        () => edge.rooms('edge').flatMap((pid) => openFilesOf(pid, site.root)).length === 0,
+        5000,
+        'the file to be closed',
+      );
     });
 
     test('a file that is new, changed or removed is so for its clients within a second', async () => {
