@@ -6,7 +6,7 @@
 
 import { openSync, readFileSync, writeSync } from 'node:fs';
 import { hostname } from 'node:os';
-import { REACTOR_OPERATIONS } from '../../../src/io/uring-restrictions.ts';
+import { CLIENT_OPERATIONS, REACTOR_OPERATIONS } from '../../../src/io/uring-restrictions.ts';
 import { UringRing } from '../../../src/io/uring-ring.ts';
 import { errnoName } from '../../../src/sys/errno.ts';
 import { connect, io_uring_setup, negated, socket } from '../../../src/sys/libc.ts';
@@ -32,7 +32,8 @@ const given = JSON.parse(process.argv[3]) as Given;
 const on = architecture() ?? 'x64';
 const memory = mapPrivate(65536);
 const spare = mapPrivate(4096);
-const ring = UringRing.create(4096, 16384, 11, 8, REACTOR_OPERATIONS);
+const operations = process.env['SALLYPORT_ROLE'] === 'outbound' ? CLIENT_OPERATIONS : REACTOR_OPERATIONS;
+const ring = UringRing.create(4096, 16384, 11, 8, operations);
 
 /** The address of a string with its NUL. */
 function text(value: string, at = 4096): number {
@@ -114,6 +115,15 @@ const probes: Record<string, () => string> = {
     const length = encodeAddress({ family: 'ipv4', address: '127.0.0.1', port: 29499 }, memory.bytes, 0);
     return fd < 0 ? errnoName(fd) : call('bind', fd, memory.address, length);
   },
+  listen: () => {
+    const fd = negated(socket(2, 1, 0));
+    return fd < 0 ? errnoName(fd) : call('listen', fd, 1);
+  },
+  accept: () => {
+    const fd = negated(socket(2, 1, 0));
+    return fd < 0 ? errnoName(fd) : call('accept4', fd, 0, 0, 0);
+  },
+  'socket of datagrams': () => said(negated(socket(2, 2, 0))),
   'trace a process': () => call('ptrace', 0x4206, given.victim, 0, 0),
   'signal a process': () => call('kill', given.victim, 0),
   'read memory of a process': () => attempt(() => openSync(`/proc/${given.victim}/mem`, 'r')),
@@ -134,6 +144,10 @@ const probes: Record<string, () => string> = {
     viaRing(18, { 1: AT_FDCWD, 4: text('/etc/passwd') | 0, 5: Math.floor(memory.address / 2 ** 32) }),
   'connect to a granted port through the ring': () => reachViaRing(given.grantedPort),
   'connect to another port through the ring': () => reachViaRing(given.deniedPort),
+  'accept through the ring': () => {
+    const fd = negated(socket(2, 1, 0));
+    return fd < 0 ? said(fd) : viaRing(13, { 1: fd });
+  },
   'write through the ring': () => viaRing(23, { 1: 1 }),
   'socket through the ring': () => viaRing(45, { 1: 2, 2: 1 }),
   'unlink through the ring': () => viaRing(36),
