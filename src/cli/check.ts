@@ -7,6 +7,7 @@ import {
   describeMetrics,
   describeProtocols,
   describeServer,
+  describeStatus,
   describeUpstream,
   describeWebSockets,
 } from '../config/describe.ts';
@@ -66,6 +67,7 @@ const TOLD_IN_WORDS: Readonly<Record<string, readonly string[]>> = {
   tls: ['cert_path', 'key_path', 'min_version', 'certificates'],
   logging: ['level', 'format', 'file_path', 'max_log_size'],
   prometheus: [],
+  status: [],
 };
 
 function isToldInWords(keys: GivenKey['keys']): boolean {
@@ -161,6 +163,7 @@ class CheckReport {
     this.title('Tells of itself');
     this.line(1, describeLog(config.logging));
     this.line(1, describeMetrics(config.prometheus));
+    this.line(1, describeStatus(config.status));
   }
 
   otherKeys(result: LoadResult): void {

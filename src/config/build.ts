@@ -15,6 +15,7 @@ import type {
   LoggingConfig,
   SecurityConfig,
   ServerConfig,
+  StatusConfig,
 } from './model.ts';
 import { formatListenAddress, maskIpRange } from './network-names.ts';
 import type { Report } from './problem.ts';
@@ -72,6 +73,7 @@ export function buildConfig(
       path: values.prometheus.values.path,
       allowedIps: values.prometheus.values.allowed_ips,
     },
+    status: buildStatus(values.status, root.given.has('status'), server, context),
     http2: buildHttp2(values.http2),
     http3: buildHttp3(values.http3, server, context),
   };
@@ -99,8 +101,8 @@ function buildServer(reading: Values<RootFields>['server'], context: BuildContex
   const listen = resolveSockets(values.listen ?? [], context);
   const http = resolveSockets(values.http ?? [], context);
   const seen = new Set<string>();
-  checkListeners(listen, 'listen', [...at, 'listen'], seen, context);
-  checkListeners(http, 'http', [...at, 'http'], seen, context);
+  checkListeners(listen, 'server.listen', [...at, 'listen'], seen, context);
+  checkListeners(http, 'server.http', [...at, 'http'], seen, context);
   return {
     listen,
     http,
@@ -115,6 +117,35 @@ function buildServer(reading: Values<RootFields>['server'], context: BuildContex
     minRateBytesPerSec: values.min_rate_bytes_per_sec,
     via: values.via,
   };
+}
+
+function buildStatus(
+  reading: Values<RootFields>['status'],
+  isAsked: boolean,
+  server: ServerConfig,
+  context: BuildContext,
+): StatusConfig {
+  const at = [...reading.at, 'listen'];
+  if (reading.values.listen === null) {
+    if (isAsked)
+      context.report.add('missing-key', at, 'status.listen is missing', '', 'add it, or remove [status]');
+    return { listen: null };
+  }
+  const [listen] = resolveSockets([reading.values.listen], context);
+  const text = formatListenAddress(listen);
+  const isLocal =
+    listen.family === 'unix' ||
+    (listen.family === 'ipv4' ? listen.address.startsWith('127.') : listen.address === '::1');
+  if (!isLocal)
+    context.report.add(
+      'value',
+      at,
+      `The status page can’t be at ${text}: it asks nobody for a password, and others could reach it there`,
+      '127.0.0.1:port, [::1]:port, or unix:/path',
+    );
+  const taken = new Set([...server.listen, ...server.http].map(formatListenAddress));
+  checkListeners([listen], 'status.listen', at, taken, context);
+  return { listen };
 }
 
 function resolveSockets(addresses: readonly ListenAddress[], context: BuildContext): ListenAddress[] {
@@ -138,14 +169,14 @@ function checkListeners(
       context.report.add(
         'conflict',
         at,
-        `server.${name} names ${text}, which is listened on already`,
+        `${name} names ${text}, which is listened on already`,
         '',
         'name every address once',
       );
     }
     seen.add(text);
     if (address.family !== 'unix') continue;
-    if (name === 'http')
+    if (name === 'server.http')
       context.report.add('value', at, `server.http can’t be a Unix socket: ${text}`, 'address:port');
     const folder = dirname(address.path);
     if (context.files.kindOf(folder) !== 'directory') {

@@ -9,8 +9,10 @@ import type {
   ProxyAction,
   RouteConfig,
   ServerEntry,
+  StatusConfig,
   UpstreamConfig,
 } from './model.ts';
+import { formatListenAddress } from './network-names.ts';
 
 /** What `server.listen` speaks: `HTTP/2 and HTTP/1.1 over TLS 1.2 and 1.3`. */
 export function describeProtocols(config: Config): string {
@@ -133,6 +135,13 @@ export function describeLog(logging: LoggingConfig): string {
   const size = logging.maxLogSize === 0 ? 'never rotated' : `rotated at ${describeBytes(logging.maxLogSize)}`;
   const to = logging.filePath === null ? 'to standard error' : `to ${logging.filePath}, ${size}`;
   return `Log: ${LOGGED[logging.level]}, as ${logging.format === 'json' ? 'JSON' : 'text'}, ${to}`;
+}
+
+/** Where the status page is. */
+export function describeStatus(status: StatusConfig): string {
+  if (status.listen === null) return 'Status page: none';
+  const where = formatListenAddress(status.listen);
+  return `Status page: at ${status.listen.family === 'unix' ? where : `http://${where}/`}`;
 }
 
 /** Who may see the metrics, and where. */

@@ -18,6 +18,7 @@ export interface Config {
   readonly routes: readonly RouteConfig[];
   readonly upstreams: readonly UpstreamConfig[];
   readonly prometheus: PrometheusConfig;
+  readonly status: StatusConfig;
   readonly http2: Http2Config;
   readonly http3: Http3Config;
 }
@@ -105,6 +106,12 @@ export interface PrometheusConfig {
   readonly enabled: boolean;
   readonly path: string;
   readonly allowedIps: readonly string[];
+}
+
+/** The status page. */
+export interface StatusConfig {
+  /** Of this machine alone; null: there is no page. */
+  readonly listen: ListenAddress | null;
 }
 
 export interface Http2Config {

@@ -683,6 +683,19 @@ const PROMETHEUS = section('The metrics page.', {
   }),
 });
 
+const STATUS = section(
+  'The status page, for operators at this machine: upstreams, rates, rooms, certificates, live.',
+  {
+    listen: key(listenAddress, {
+      fallback: null,
+      fallbackWords: 'none',
+      meaning:
+        'Where it is: an address of this machine alone (127.0.0.1, [::1]) or a Unix socket, since it asks nobody for a password. Requests to it are neither logged nor counted.',
+      example: '"127.0.0.1:9090"',
+    }),
+  },
+);
+
 const HTTP3 = section('Settings of HTTP/3 and QUIC (RFC 9000 §18.2).', {
   listen: key(oneOrMany(listenAddress, ADDRESSES_MAX), {
     fallback: null,
@@ -727,6 +740,7 @@ export const SCHEMA = section('The configuration file.', {
   path_routes: PATH_ROUTES,
   upstreams: UPSTREAMS,
   prometheus: PROMETHEUS,
+  status: STATUS,
   http2: HTTP2,
   http3: HTTP3,
 });

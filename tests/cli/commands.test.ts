@@ -103,6 +103,7 @@ Groups of backends
 Tells of itself
   Log: requests and events, as text, to standard error
   Metrics: none
+  Status page: none
 
 Other keys that differ from their defaults
   server.write_timeout_secs = 10 (default: 30)

@@ -87,6 +87,7 @@ test('a file with a listener and a directory gets all defaults', () => {
     ],
     upstreams: [],
     prometheus: { enabled: false, path: '/__metrics', allowedIps: [] },
+    status: { listen: null },
     http2: {
       headerTableSize: 4096,
       maxConcurrentStreams: 100,

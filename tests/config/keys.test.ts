@@ -88,6 +88,7 @@ const DOCUMENTED: Readonly<Record<string, string>> = {
   'upstreams.*.health_check': `interval_secs path timeout_secs healthy_statuses unhealthy_threshold
     healthy_threshold`,
   prometheus: 'enabled path allowed_ips',
+  status: 'listen',
   http2: `header_table_size max_concurrent_streams initial_window_size max_frame_size max_header_list_size
     connection_window_size resets_burst resets_per_sec settings_burst settings_per_sec pings_burst pings_per_sec
     priorities_burst priorities_per_sec empty_frames_burst empty_frames_per_sec window_updates_burst

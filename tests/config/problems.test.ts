@@ -80,6 +80,23 @@ const CASES: readonly Case[] = [
     expected: ['security.max_concurrent_connections: Expected an integer, found the float 10.0'],
   },
   {
+    name: 'a status page that others could reach',
+    toml: withServer('[status]\nlisten = "0.0.0.0:9090"'),
+    expected: [
+      'status.listen: The status page can’t be at 0.0.0.0:9090: it asks nobody for a password, and others could reach it there',
+    ],
+  },
+  {
+    name: 'a status page without an address',
+    toml: withServer('[status]'),
+    expected: ['status.listen: status.listen is missing'],
+  },
+  {
+    name: 'a status page where clients connect',
+    toml: withServer('[status]\nlisten = "127.0.0.1:8080"'),
+    expected: ['status.listen: status.listen names 127.0.0.1:8080, which is listened on already'],
+  },
+  {
     name: 'no methods at all',
     toml: withSecurity('allowed_methods = []'),
     expected: [`${API}.security.allowed_methods: The array is empty`],
