@@ -50,6 +50,7 @@ export class Http2BackendStream extends Http2Stream implements BackendStream {
   moves: number;
   /** Something came during this call of the engine: the responder is to hear of its end. */
   isStirred: boolean;
+  nextStirred: Http2BackendStream | null;
   /** A head came, an interim one perhaps. */
   isAnswered: boolean;
   isPaused: boolean;
@@ -78,6 +79,7 @@ export class Http2BackendStream extends Http2Stream implements BackendStream {
     this.sinceMs = connection.context.reactor.nowMs;
     this.moves = 0;
     this.isStirred = false;
+    this.nextStirred = null;
     this.isAnswered = false;
     this.isPaused = false;
     this.begunMs = this.sinceMs;

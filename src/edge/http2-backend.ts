@@ -83,8 +83,8 @@ export class Http2Backend implements SocketHandler, TimerHandler, Http2Events<Ht
   private receivedMs: number;
   /** Those that want to be begun when it is open. */
   readonly waiting: Http2BackendStream[];
-  /** Streams that something came for in this call of the engine. */
-  private readonly stirred: Http2BackendStream[];
+  /** Streams that something came for in this call of the engine, the last first. */
+  private stirred: Http2BackendStream | null;
   /** The buffer that is being received. */
   private input: BufferId;
   private isReceiving: boolean;
@@ -123,7 +123,7 @@ export class Http2Backend implements SocketHandler, TimerHandler, Http2Events<Ht
     this.atMs = reactor.nowMs + timeoutMs;
     this.receivedMs = reactor.nowMs;
     this.waiting = [];
-    this.stirred = [];
+    this.stirred = null;
     this.input = NO_BUFFER;
     this.isReceiving = false;
     this.isPumping = false;
@@ -254,12 +254,15 @@ export class Http2Backend implements SocketHandler, TimerHandler, Http2Events<Ht
   }
 
   private tellQuiet(): void {
-    const { stirred } = this;
-    for (let index = 0; index < stirred.length; index++) {
-      stirred[index].isStirred = false;
-      stirred[index].responder?.onBackendQuiet();
+    let stream = this.stirred;
+    this.stirred = null;
+    while (stream !== null) {
+      const { nextStirred } = stream;
+      stream.isStirred = false;
+      stream.nextStirred = null;
+      stream.responder?.onBackendQuiet();
+      stream = nextStirred;
     }
-    stirred.length = 0;
   }
 
   onReceiveEnd(_handle: Handle, errno: number): void {
@@ -333,7 +336,8 @@ export class Http2Backend implements SocketHandler, TimerHandler, Http2Events<Ht
   private stir(stream: Http2BackendStream): void {
     if (stream.isStirred) return;
     stream.isStirred = true;
-    this.stirred.push(stream);
+    stream.nextStirred = this.stirred;
+    this.stirred = stream;
   }
 
   onEnd(stream: Http2BackendStream, trailers: FieldSection): void {

@@ -1,7 +1,8 @@
 /**
  * The Huffman code of HPACK and QPACK (RFC 7541 §5.2, appendix B). The code is canonical, so that the lengths
- * of its codes are all there is to know. Decoding looks at 9 bits at once, which hold the code of every
- * letter, digit and most punctuation; longer ones are found by their length.
+ * of its codes are all there is to know. Decoding looks at 12 bits at once, which hold the codes of most pairs of
+ * letters and digits, and at the end at 9, which hold that of every letter, digit and most punctuation; longer ones
+ * are found by their length.
  */
 
 /** Bits of each byte's code (RFC 7541 appendix B); 256 is EOS. */
@@ -30,6 +31,8 @@ const BITS_MIN = 5;
 const BITS_MAX = 30;
 /** Bits that the direct table looks at. */
 const DIRECT_BITS = 9;
+/** Bits that the table of pairs looks at. */
+const PAIR_BITS = 12;
 /** Fewer bits than this can be padding at the end (RFC 7541 §5.2). */
 const PADDING_BITS_LIMIT = 8;
 
@@ -42,8 +45,14 @@ const FIRST_SYMBOLS = new Int32Array(BITS_MAX + 2);
 const CODES = new Int32Array(CODE_BITS.length);
 /** Index: the next 9 bits. `bits << 8 | byte`; 0 where the code is longer. */
 const DIRECT = new Uint16Array(1 << DIRECT_BITS);
+/**
+ * Index: the next 12 bits. Their first one or two symbols: `second << 16 | first << 8 | symbols << 5 | bits`; 0 where the
+ * first code is longer than the direct table's.
+ */
+const PAIRS = new Int32Array(1 << PAIR_BITS);
 
 buildTables();
+buildPairs();
 
 function buildTables(): void {
   let code = 0;
@@ -66,6 +75,20 @@ function buildTables(): void {
   FIRST_SYMBOLS[BITS_MAX + 1] = position;
 }
 
+function buildPairs(): void {
+  for (let window = 0; window < PAIRS.length; window++) {
+    const first = DIRECT[window >>> (PAIR_BITS - DIRECT_BITS)];
+    if (first === 0) continue;
+    const firstBits = first >>> 8;
+    const left = PAIR_BITS - firstBits;
+    const rest = (window << firstBits) & ((1 << PAIR_BITS) - 1);
+    const second = DIRECT[rest >>> (PAIR_BITS - DIRECT_BITS)];
+    const isPair = second !== 0 && second >>> 8 <= left;
+    const bits = isPair ? firstBits + (second >>> 8) : firstBits;
+    PAIRS[window] = (isPair ? ((second & 0xff) << 16) | (2 << 5) : 1 << 5) | ((first & 0xff) << 8) | bits;
+  }
+}
+
 /**
  * Decodes `source[from … from + length)` to `target` at `at`, no further than `limit`. Returns how many bytes the
  * text has, or -1 for a code that can't be: EOS, or padding that is too long or not all ones. Text beyond
@@ -85,6 +108,20 @@ export function huffmanDecode(
   // The lowest `count` bits of `bits` are not used yet; 24 of them and a byte more fit 32 bits.
   let bits = 0;
   let count = 0;
+  // While there is plenty of both, by pairs.
+  while (end - next >= 2 && out + 2 <= limit) {
+    if (count < PAIR_BITS) {
+      bits = (bits << 16) | (source[next] << 8) | source[next + 1];
+      next += 2;
+      count += 16;
+    }
+    const pair = PAIRS[(bits >>> (count - PAIR_BITS)) & ((1 << PAIR_BITS) - 1)];
+    if (pair === 0) break;
+    count -= pair & 0x1f;
+    target[out] = pair >>> 8;
+    target[out + 1] = pair >>> 16;
+    out += (pair >>> 5) & 3;
+  }
   for (;;) {
     while (count <= 23 && next < end) {
       bits = ((bits & ((1 << count) - 1)) << 8) | source[next++];

@@ -20,16 +20,18 @@ import {
 } from '../http/fields.ts';
 import { M_CONNECT, M_GET, M_POST, SCHEME_HTTPS } from '../http/message.ts';
 import {
+  DEFAULT_FRAME_BYTES,
   DEFAULT_WINDOW_BYTES,
   FLAG_END_HEADERS,
   FLAG_END_STREAM,
+  FRAME_HEADER_BYTES,
   T_CONTINUATION,
   T_DATA,
   T_HEADERS,
   WINDOW_BYTES_LIMIT,
 } from './constants.ts';
 import { type Http2Output, putFrameHeader, putPayload, SEND_FRAME_BYTES_MAX } from './frame-writer.ts';
-import { fieldBytesMax, HpackEncoder } from './hpack-encoder.ts';
+import { BLOCK_START_BYTES_MAX, fieldBytesMax, HpackEncoder } from './hpack-encoder.ts';
 import type { RequestLine } from './request-line.ts';
 import { Scheduler } from './scheduler.ts';
 import type { PeerSettings } from './settings.ts';
@@ -77,6 +79,8 @@ export class Http2Sender<S extends Http2Stream> {
   private readonly peer: PeerSettings;
   readonly encoder: HpackEncoder;
   private readonly scheduler: Scheduler;
+  /** Where the block that is being written begins. */
+  private blockAt: number;
 
   constructor(out: Http2Output, workspace: Http2Workspace, peer: PeerSettings) {
     this.broken = false;
@@ -88,15 +92,16 @@ export class Http2Sender<S extends Http2Stream> {
     this.peer = peer;
     this.encoder = new HpackEncoder();
     this.scheduler = new Scheduler();
+    this.blockAt = 0;
   }
 
   // ---- Heads ----------------------------------------------------------------------------------------
 
   /** HEADERS of a response; `contentLength` is added where it is 0 or more and the fields have none. */
   response(stream: S, status: number, fields: FieldSection, contentLength: number, endStream: boolean): void {
-    const block = this.workspace.blockFor(sectionBytesMax(fields) + HEAD_EXTRA_BYTES);
+    const block = this.blockFor(sectionBytesMax(fields) + HEAD_EXTRA_BYTES);
     const { encoder } = this;
-    let at = encoder.begin(block, 0);
+    let at = encoder.begin(block, this.blockAt);
     at = encoder.status(block, at, status);
     at = this.fields(block, at, fields);
     if (contentLength >= 0 && fields.find(F_CONTENT_LENGTH, 0) < 0)
@@ -107,10 +112,10 @@ export class Http2Sender<S extends Http2Stream> {
   /** HEADERS of a request. */
   request(stream: S, line: RequestLine, fields: FieldSection, endStream: boolean): void {
     const lineBytes = line.methodLength + line.authorityLength + line.pathLength + line.protocolLength;
-    const block = this.workspace.blockFor(sectionBytesMax(fields) + lineBytes + 2 * HEAD_EXTRA_BYTES);
+    const block = this.blockFor(sectionBytesMax(fields) + lineBytes + 2 * HEAD_EXTRA_BYTES);
     const { encoder } = this;
     const { bytes } = line;
-    let at = encoder.begin(block, 0);
+    let at = encoder.begin(block, this.blockAt);
     if (line.methodId === M_GET) at = encoder.indexed(block, at, STATIC_METHOD_GET);
     else if (line.methodId === M_POST) at = encoder.indexed(block, at, STATIC_METHOD_POST);
     else at = encoder.named(block, at, STATIC_METHOD_GET, bytes, line.methodOffset, line.methodLength);
@@ -140,8 +145,8 @@ export class Http2Sender<S extends Http2Stream> {
 
   /** HEADERS that end a stream. */
   trailers(stream: S, fields: FieldSection): void {
-    const block = this.workspace.blockFor(sectionBytesMax(fields));
-    const at = this.fields(block, this.encoder.begin(block, 0), fields);
+    const block = this.blockFor(sectionBytesMax(fields));
+    const at = this.fields(block, this.encoder.begin(block, this.blockAt), fields);
     this.headers(stream.id, block, at, true);
   }
 
@@ -167,11 +172,32 @@ export class Http2Sender<S extends Http2Stream> {
     return at;
   }
 
-  /** A block as one HEADERS frame, and CONTINUATION frames where the peer's frames are too small. */
-  private headers(id: number, block: Uint8Array, length: number, endStream: boolean): void {
+  /**
+   * Where a block of at most `bytes` is to be written, from `blockAt` on: where it leaves from, behind room for its frame's
+   * header; or apart, where there is not so much room, or it may need several frames.
+   */
+  private blockFor(bytes: number): Uint8Array {
+    const { out } = this;
+    const needed = bytes + BLOCK_START_BYTES_MAX;
+    if (needed <= DEFAULT_FRAME_BYTES && out.limit - out.at >= FRAME_HEADER_BYTES + needed) {
+      this.blockAt = out.at + FRAME_HEADER_BYTES;
+      return out.bytes;
+    }
+    this.blockAt = 0;
+    return this.workspace.blockFor(bytes);
+  }
+
+  /** A block that ends at `end`, as one HEADERS frame, and CONTINUATION frames where the peer's frames are too small. */
+  private headers(id: number, block: Uint8Array, end: number, endStream: boolean): void {
     const frameBytesMax = this.peer.maxFrameSize;
     let type = T_HEADERS;
     let flags = endStream ? FLAG_END_STREAM : 0;
+    if (block === this.out.bytes) {
+      putFrameHeader(this.out, end - this.blockAt, T_HEADERS, flags | FLAG_END_HEADERS, id, 0);
+      this.out.at = end;
+      return;
+    }
+    const length = end;
     let at = 0;
     do {
       const taken = Math.min(length - at, frameBytesMax);

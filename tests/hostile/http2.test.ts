@@ -71,16 +71,9 @@ class Attacker {
     reads = true,
     localAddress = `127.0.1.${++addresses}`,
   ): Promise<Attacker> {
-    const socket = isSecure
-      ? connectTls({
-          port,
-          host: '127.0.0.1',
-          localAddress,
-          servername: HOST,
-          ca: testAuthority().cert,
-          ALPNProtocols: ['h2'],
-        })
-      : connectTcp({ port, host: '127.0.0.1', localAddress });
+    const to = { port, host: '127.0.0.1', localAddress };
+    const tls = { servername: HOST, ca: testAuthority().cert, ALPNProtocols: ['h2'] };
+    const socket = isSecure ? connectTls(Object.assign(tls, to)) : connectTcp(to);
     const opened = new Promise<void>((resolve, reject) => {
       socket.once(isSecure ? 'secureConnect' : 'connect', resolve);
       socket.once('error', reject);
