@@ -85,6 +85,8 @@ export class Http1Connection implements SocketHandler, TimerHandler, DownstreamS
   private peerEnded: boolean;
   private requests: number;
   private closeAfter: boolean;
+  /** The next request is the last. */
+  private closesAfterNext: boolean;
   private contentUntilClose: boolean;
   private cutting: boolean;
   private broken: boolean;
@@ -128,6 +130,7 @@ export class Http1Connection implements SocketHandler, TimerHandler, DownstreamS
     this.peerEnded = false;
     this.requests = 0;
     this.closeAfter = false;
+    this.closesAfterNext = false;
     this.contentUntilClose = false;
     this.cutting = false;
     this.broken = false;
@@ -154,8 +157,9 @@ export class Http1Connection implements SocketHandler, TimerHandler, DownstreamS
 
   /** The edge stops: closes now when idle, else after the exchange in progress. */
   shutdown(isReplaced: boolean): void {
-    this.closeAfter = true;
-    // A request that is on its way is answered where its client finds another connection served.
+    // A request that may be on its way is answered: the client's next connection is served by another worker.
+    if (this.isIdle && isReplaced) this.closesAfterNext = true;
+    else this.closeAfter = true;
     if (this.isIdle && !isReplaced) this.beginLinger();
   }
 
@@ -229,6 +233,7 @@ export class Http1Connection implements SocketHandler, TimerHandler, DownstreamS
       this.beginLinger();
       return true;
     }
+    if (this.closesAfterNext) this.closeAfter = true;
     if (this.requests > 0 && this.port.sendQueuedBytes(this.handle) > PIPELINE_UNSENT_BYTES) return false;
     const exchange = this.context.takeExchange();
     const engine = this.context.takeServerEngine();

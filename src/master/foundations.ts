@@ -21,8 +21,8 @@ type RoomRole = keyof typeof COMPARTMENTS;
 
 /** `index` of what is not for a worker. */
 export const NO_WORKER = 0xffff;
-/** One that works, one that drains, and one more where reloads follow fast. */
-const SLOTS_PER_WORKER = 3;
+/** One that works; others that drain, where reloads follow fast. */
+const SLOTS_PER_WORKER = 8;
 const SLOTS_MAX = 256;
 /** By the `index` of a listener. */
 export const LISTENER_KINDS: readonly ListenerKind[] = ['main', 'redirect', 'status'];
