@@ -9,7 +9,13 @@ import { isOpenDescriptor, keepOverExecve } from '../sys/descriptors.ts';
 import { EPERM, errnoName } from '../sys/errno.ts';
 import { restrictWithLandlock } from '../sys/landlock.ts';
 import { enterPrivateRoot, leaveNamespaces, setHostName } from '../sys/namespaces.ts';
-import { becomeUser, dropBoundingSet, lockSecurebits, setNoNewPrivileges } from '../sys/privileges.ts';
+import {
+  becomeUser,
+  dropBoundingSet,
+  giveUpCapabilities,
+  lockSecurebits,
+  setNoNewPrivileges,
+} from '../sys/privileges.ts';
 import {
   endWithParent,
   limitResource,
@@ -49,6 +55,7 @@ export function becomeRoom(plan: Plan, descriptors: number, parent: number): nev
     must('securebits', lockSecurebits(keep));
   }
   if (plan.uid >= 0) must('user', becomeUser(plan.uid, plan.gid, keep));
+  else if (keep.length === 0) must('capabilities', giveUpCapabilities());
   must('end with the master', endWithParent(parent));
   if (plan.noNewPrivileges) must('no_new_privs', setNoNewPrivileges());
   if (plan.landlock !== null) {

@@ -178,6 +178,15 @@ export function setCapabilities(capabilities: readonly number[]): number {
   return result;
 }
 
+/**
+ * Who stays the same user has no capabilities any more, those of a service (AmbientCapabilities=) or of the program's
+ * file among them. With no_new_privs execve doesn't bring them back.
+ */
+export function giveUpCapabilities(): number {
+  prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0);
+  return setCapabilities([]);
+}
+
 /** execve gives no privileges from now on: no set-user-id, no file capabilities. */
 export function setNoNewPrivileges(): number {
   return negated(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0));
