@@ -41,10 +41,10 @@ interface Place {
   /** Its part of the shared memory. */
   readonly slot: number;
   accepted: Accepted;
-  readonly plan: Plan;
-  readonly measures: readonly Measure[];
+  plan: Plan;
+  measures: readonly Measure[];
   /** Where the paths led that it sees besides the program's own. */
-  readonly named: ReadonlyMap<string, string>;
+  named: ReadonlyMap<string, string>;
 }
 
 interface Answer {
@@ -163,23 +163,33 @@ export class House implements HouseOwner {
     const isEdge = role === 'edge';
     const name = isEdge ? `edge ${++this.workersMade}` : role;
     const slot = isEdge ? this.takeSlot() : NO_WORKER;
-    const { config } = accepted;
-    const { plan, measures } = this.planned(role, config, wishesOf(config.security), worker);
-    const { files, socketFolders } = requestFor(role, config, this.options.io, worker, -1);
-    const named = new Map([...files, ...socketFolders].map((path) => [path, placeOf(path)]));
-    const place: Place = { role, name, worker, slot, accepted, plan, measures, named };
+    const place: Place = { role, name, worker, slot, accepted, ...this.drawUp(role, accepted, worker) };
     this.places.set(name, place);
     return place;
   }
 
-  /** Whether a path that rooms were given is another file or folder by now, which they can't see. */
-  hasMoved(): boolean {
-    return [...this.places.values()].some(({ named }) =>
-      [...named].some(([path, before]) => {
-        const now = placeOf(path);
-        // What is gone may come back: those who have it keep it so long.
-        return now !== '' && now !== before;
-      }),
+  /** What a room of that role is locked into from now on. */
+  private drawUp(
+    role: RoomRole,
+    { config }: Accepted,
+    worker: number,
+  ): Pick<Place, 'plan' | 'measures' | 'named'> {
+    const { plan, measures } = this.planned(role, config, wishesOf(config.security), worker);
+    const { files, socketFolders } = requestFor(role, config, this.options.io, worker, -1);
+    const paths = [...files, ...socketFolders, ...COMPARTMENTS[role].systemFiles];
+    return { plan, measures, named: new Map(paths.map((path) => [path, placeOf(path)])) };
+  }
+
+  /** Whether a path that rooms of that role were given is another file or folder by now, which they can't see. */
+  hasMoved(role: RoomRole): boolean {
+    return [...this.places.values()].some(
+      (place) =>
+        place.role === role &&
+        [...place.named].some(([path, before]) => {
+          const now = placeOf(path);
+          // What is gone may come back: those who have it keep it so long.
+          return now !== '' && now !== before;
+        }),
     );
   }
 
@@ -271,8 +281,11 @@ export class House implements HouseOwner {
   }
 
   /** Whether a worker can take the configuration: its confinement is what that would give it. */
-  private fits({ role, worker, plan, accepted }: Place, { config }: Accepted): boolean {
-    if (needsNewWorkers(accepted.config, config)) return false;
+  private fits(place: Place, next: Accepted): boolean {
+    return !needsNewWorkers(place.accepted.config, next.config) && this.isPlannedFor(place, next);
+  }
+
+  private isPlannedFor({ role, worker, plan }: Place, { config }: Accepted): boolean {
     const wanted = this.planned(role, config, wishesOf(config.security), worker).plan;
     return JSON.stringify(wanted) === JSON.stringify(plan);
   }
@@ -297,10 +310,16 @@ export class House implements HouseOwner {
   /** A room that isn't there just now starts with the new configuration. */
   private async changePlace(place: Place, next: Accepted): Promise<string> {
     const before = place.accepted;
+    const mustMove = place.role === 'outbound' && !this.isPlannedFor(place, next);
     place.accepted = next;
+    if (mustMove) Object.assign(place, this.drawUp(place.role, next, place.worker));
     const room = this.supervisor.room(place.name);
     if (room === null || room.state !== 'ready') return '';
     const answer = this.answerOf(place.name, next.generation, false);
+    if (mustMove) {
+      room.drain(0, false);
+      return answer;
+    }
     if (place.role === 'keys') this.options.foundations.keyRing.add(room, next);
     for (const part of this.orderFor(place)) room.send(part);
     const refusal = await answer;
@@ -342,6 +361,17 @@ export class House implements HouseOwner {
   /** Workers that finish what they have. */
   get drainingCount(): number {
     return this.draining.size;
+  }
+
+  /**
+   * The room that resolves names starts anew, with the system's files as they are now. What it has found stays in use
+   * meanwhile.
+   */
+  renewOutbound(): void {
+    const place = this.places.get('outbound');
+    if (place === undefined) return;
+    Object.assign(place, this.drawUp(place.role, place.accepted, place.worker));
+    this.supervisor.room(place.name)?.drain(0, false);
   }
 
   /** New workers with the same configuration, whose paths lead where they lead now. */

@@ -314,12 +314,16 @@ class Master {
   private lookAround(): void {
     const { house } = this;
     if (house === null || this.isLooking || this.isLeaving) return;
+    if (house.hasMoved('outbound')) {
+      this.log.info('files of the system’s resolver are others now: the room outbound starts anew');
+      house.renewOutbound();
+    }
     const isBusy = house.drainingCount > 0 && performance.now() - this.renewedMs < RENEW_MS;
-    if (isBusy || !house.hasMoved()) return;
+    if (isBusy || !house.hasMoved('edge')) return;
     this.isLooking = true;
     this.inTurn('files', async () => {
       this.isLooking = false;
-      if (!house.hasMoved()) return;
+      if (!house.hasMoved('edge')) return;
       this.log.info('a path of the configuration is another file or folder now: new workers take over');
       this.renewedMs = performance.now();
       const refusal = await house.renewWorkers(this.inForce);
