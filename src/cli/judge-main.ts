@@ -12,7 +12,13 @@ import { probeMachine } from '../master/machine.ts';
 import { errnoName } from '../sys/errno.ts';
 import { restrictWithLandlock } from '../sys/landlock.ts';
 import { leaveNamespaces } from '../sys/namespaces.ts';
-import { becomeUser, dropBoundingSet, lockSecurebits, setNoNewPrivileges } from '../sys/privileges.ts';
+import {
+  becomeUser,
+  dropBoundingSet,
+  hasCapability,
+  lockSecurebits,
+  setNoNewPrivileges,
+} from '../sys/privileges.ts';
 import {
   endWithParent,
   limitResource,
@@ -47,9 +53,11 @@ function becomeLocked(): never {
   const edge = JSON.stringify(edgeUserOf(probeMachine()));
   if (process.getuid?.() === 0) {
     leaveNamespaces(['net', 'ipc']);
-    dropBoundingSet(KEPT_CAPABILITIES);
-    lockSecurebits(KEPT_CAPABILITIES);
-    becomeUser(0, process.getgid?.() ?? 0, KEPT_CAPABILITIES);
+    // A service may have been given the one without the other.
+    const kept = KEPT_CAPABILITIES.filter(hasCapability);
+    dropBoundingSet(kept);
+    lockSecurebits(kept);
+    becomeUser(0, process.getgid?.() ?? 0, kept);
   }
   limitResource(RLIMIT_CORE, 0);
   limitResource(RLIMIT_CPU, CPU_SECONDS_MAX);

@@ -2,10 +2,12 @@
 
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
-import { chmodSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { chmodSync, chownSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { describe, it } from 'node:test';
+import { connect } from 'node:tls';
 import { COMPARTMENTS } from '../../src/master/compartments.ts';
+import { testAuthority } from '../fixtures/certificates.ts';
 import { startEdge } from '../fixtures/edge.ts';
 import { openFolder } from '../fixtures/folders.ts';
 import { IO_BACKENDS } from '../fixtures/io-backends.ts';
@@ -80,6 +82,18 @@ function allowedBy(filters: readonly string[]): Set<string> {
   return allowed;
 }
 
+/** The whole answer to a request over TLS. */
+async function ask(port: number): Promise<string> {
+  const options = { port, host: '127.0.0.1', servername: 'service.example', rejectUnauthorized: false };
+  const socket = connect(options);
+  socket.write('GET / HTTP/1.1\r\nHost: service.example\r\nConnection: close\r\n\r\n');
+  const chunks: Buffer[] = [];
+  for await (const chunk of socket) chunks.push(chunk as Buffer);
+  return Buffer.concat(chunks).toString('latin1');
+}
+
+const authority = testAuthority();
+
 describe('the service of systemd', () => {
   for (const [dropIn, words] of [
     [false, 'as root'],
@@ -138,7 +152,12 @@ describe('the service of systemd', () => {
       const [umask] = valuesOf(SERVICE, 'UMask');
       const site = openFolder('service');
       writeFileSync(join(site, 'index.html'), 'served', { mode: 0o644 });
-      const edge = await startEdge(`[host_routes."*"]\npath = "${site}"\n`, {
+      const { certPath, keyPath } = authority.server(['service.example']);
+      // A key that is another user's alone: CAP_DAC_READ_SEARCH is for that.
+      chmodSync(keyPath, 0o600);
+      chownSync(keyPath, 4321, 4321);
+      const tls = `[tls]\ncert_path = "${certPath}"\nkey_path = "${keyPath}"\n`;
+      const edge = await startEdge(`${tls}[host_routes."*"]\npath = "${site}"\n`, {
         io,
         prefix: [
           ...[
@@ -151,7 +170,7 @@ describe('the service of systemd', () => {
         ],
       });
       await edge.logged('ready, with');
-      assert.equal(await (await fetch(`http://127.0.0.1:${edge.port}/`)).text(), 'served');
+      assert.match(await ask(edge.port), /^HTTP\/1\.1 200 .*served$/s);
       const status = readFileSync(`/proc/${edge.workerPid}/status`, 'utf8');
       assert.match(status, /^Uid:\s+60594\s/m);
       assert.match(status, /^CapBnd:\s+0{16}$/m);
