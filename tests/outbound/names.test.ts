@@ -1,7 +1,7 @@
 /** Names of servers, as the locked room finds them and tells of them. As root. */
 
 import assert from 'node:assert/strict';
-import { writeSync } from 'node:fs';
+import { globSync, readFileSync, writeSync } from 'node:fs';
 import { after, afterEach, before, describe, it } from 'node:test';
 import { until } from '../fixtures/patience.ts';
 import { needRoot, prepareMaster } from '../master/house.ts';
@@ -67,6 +67,21 @@ for (const io of ['io_uring', 'epoll'] as const)
       assert.equal((await edge.answer(edge.ask('broken.test'), 0, 20_000)).status, 'failed');
     });
   });
+
+describe('a module that nsswitch.conf names', () => {
+  it('is not loaded, and what comes after it is asked', async () => {
+    const modules = globSync('/usr/lib/*/libnss_hesiod.so.2');
+    assert.ok(modules.length > 0, 'these tests need glibc with its modules');
+    server.names.set('two.test', ['127.0.22.8']);
+    const files = { 'resolv.conf': RESOLV_CONF, 'nsswitch.conf': 'hosts: files hesiod dns\n' };
+    const room = start(new OutboundHouse(files, modules));
+    const edge = room.asker();
+    await room.configure(pool('http://two.test'));
+    assert.deepEqual((await edge.answer(edge.ask('two.test'))).addresses, ['127.0.22.8']);
+    const maps = readFileSync(`/proc/${room.room.pid}/maps`, 'utf8');
+    assert.doesNotMatch(maps, /^\S+ ..x.*libnss_hesiod/m);
+  });
+});
 
 describe('names that change', () => {
   it('are told when another answer comes, and keep their addresses while none does', async () => {

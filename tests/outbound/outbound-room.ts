@@ -90,7 +90,8 @@ export class OutboundHouse {
   private readonly memory: number;
   private readonly pipe: number;
 
-  constructor(files: SystemFiles = {}) {
+  /** `libraries`: of the system, which the room may read besides its own. */
+  constructor(files: SystemFiles = {}, libraries: readonly string[] = []) {
     const bytes = SharedState.bytes(SLOTS);
     this.memory = createSharedMemory('test', bytes);
     const mapped = mapSharedMemory(this.memory, bytes);
@@ -109,6 +110,7 @@ export class OutboundHouse {
       this.files[`/etc/${name}`] = join(this.folder, name);
       this.write(name, text);
     }
+    for (const path of libraries) this.files[path] = path;
     this.pipe = openPipe();
   }
 
