@@ -4,8 +4,8 @@
  * inside the array.
  */
 
-/** A byte loop is quicker than `copyWithin` (22 ns flat) below this many bytes; measured in bench/micro. */
-const COPY_LOOP_BYTES_MAX = 24;
+/** A loop over words is quicker than `copyWithin` up to this many bytes; measured in bench/micro. */
+const COPY_LOOP_BYTES_MAX = 200;
 
 /** The bytes of an ASCII or Latin-1 string. Allocates: for constants at set-up. */
 export function asciiBytes(text: string): Uint8Array {
@@ -35,7 +35,17 @@ export function copyBytes(bytes: Uint8Array, to: number, from: number, length: n
     bytes.copyWithin(to, from, from + length);
     return;
   }
-  for (let index = 0; index < length; index++) bytes[to + index] = bytes[from + index];
+  if (length < 4) {
+    for (let index = 0; index < length; index++) bytes[to + index] = bytes[from + index];
+    return;
+  }
+  // Word by word, the last one overlapping the one before it where the length is no multiple of four.
+  const view = viewOf(bytes);
+  const last = length - 4;
+  for (let index = 0; index < last; index += 4) {
+    view.setInt32(to + index, view.getInt32(from + index, true), true);
+  }
+  view.setInt32(to + last, view.getInt32(from + last, true), true);
 }
 
 /** Copies from one array into another (constants, trailers: short things that live outside the arena). */

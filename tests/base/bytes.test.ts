@@ -62,13 +62,13 @@ test('writes numbers in hexadecimal as toString does', () => {
 });
 
 test('copies exactly the bytes asked for, short and long', () => {
-  for (const length of [0, 1, 23, 24, 25, 26, 100]) {
-    const bytes = Uint8Array.from({ length: 256 }, (_, index) => index);
-    copyBytes(bytes, 130, 3, length);
-    assert.deepEqual([...bytes.subarray(130, 130 + length)], [...bytes.subarray(3, 3 + length)]);
-    assert.equal(bytes[129], 129);
-    assert.equal(bytes[130 + length], 130 + length);
-    const target = new Uint8Array(256).fill(7);
+  for (const length of [...Array(30).keys(), 100, 199, 200, 201, 202, 300]) {
+    const bytes = Uint8Array.from({ length: 800 }, (_, index) => index);
+    copyBytes(bytes, 401, 3, length);
+    assert.deepEqual([...bytes.subarray(401, 401 + length)], [...bytes.subarray(3, 3 + length)]);
+    assert.equal(bytes[400], 400 & 0xff);
+    assert.equal(bytes[401 + length], (401 + length) & 0xff);
+    const target = new Uint8Array(800).fill(7);
     copyAcross(target, 10, bytes, 3, length);
     assert.deepEqual([...target.subarray(10, 10 + length)], [...bytes.subarray(3, 3 + length)]);
     assert.equal(target[9], 7);
