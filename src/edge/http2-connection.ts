@@ -59,6 +59,8 @@ export class Http2Connection
   readonly out: Http2Out;
   /** Bytes of content that all streams keep until the client's windows take them. */
   waitingBytes: number;
+  /** More is queued than a stream's writer goes on with: it may have to be told when that has left. */
+  owesWritable: boolean;
   private readonly shared: Http2Shared;
   /** Of its address, when it began. */
   private readonly strikes: number;
@@ -102,6 +104,7 @@ export class Http2Connection
     const budgets = shared.budgetsFor(this.strikes);
     this.engine = new Http2Engine(true, shared.settings, budgets, this, this.out, shared.workspace);
     this.waitingBytes = 0;
+    this.owesWritable = false;
     this.shared = shared;
     this.state = S_OPEN;
     this.timer = new Timer(this, T_TICK);
@@ -264,8 +267,11 @@ export class Http2Connection
     }
     this.pump();
     if (this.state !== S_OPEN) return;
-    const streams = this.engine.streams.all;
-    for (let slot = 0; slot < streams.length; slot++) streams[slot]?.tellWritable();
+    if (this.owesWritable) {
+      this.owesWritable = false;
+      const streams = this.engine.streams.all;
+      for (let slot = 0; slot < streams.length; slot++) streams[slot]?.tellWritable();
+    }
     if (this.state === S_OPEN && !this.isDeaf) this.process();
   }
 

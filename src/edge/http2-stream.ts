@@ -455,7 +455,9 @@ export class Http2ServerStream extends Http2Stream implements DownstreamStream, 
     const { connection, pendingBytes } = this;
     const isScarce = connection.waitingBytes > WAITING_BYTES_AMPLE;
     const waiting = isScarce ? pendingBytes * SCARCE_FACTOR : pendingBytes;
-    return waiting + connection.port.sendQueuedBytes(connection.handle);
+    const queued = waiting + connection.port.sendQueuedBytes(connection.handle);
+    if (queued >= SEND_LOW_BYTES) connection.owesWritable = true;
+    return queued;
   }
 
   pauseRequest(): void {

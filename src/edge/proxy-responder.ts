@@ -700,7 +700,8 @@ export class ProxyResponder implements Responder, TunnelEnds {
     this.pending.clear();
     this.replay.clear();
     this.leaveServer();
-    this.tried.length = 0;
+    // Quicker than to set its length, which is a call into the engine.
+    while (this.tried.length > 0) this.tried.pop();
     this.exchange = null;
     this.route = null;
     this.backend = null;
