@@ -14,6 +14,8 @@ export class ClientAddress {
   readonly words: AddressWords | null;
   /** Who it is by its certificate; null where it wasn't asked. Set when its handshake is over. */
   identity: ClientIdentity | null;
+  /** Its connection counts towards the limits of connections. */
+  isCounted: boolean;
 
   constructor(text: string, port: number) {
     this.text = text;
@@ -21,6 +23,7 @@ export class ClientAddress {
     this.node = text === 'unix' ? 'unknown' : text.includes(':') ? `"[${text}]"` : text;
     this.words = text === 'unix' ? null : parseAddress(text);
     this.identity = null;
+    this.isCounted = true;
   }
 
   static of(address: SocketAddress): ClientAddress {

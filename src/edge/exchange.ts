@@ -208,7 +208,7 @@ export class Exchange implements ResponseTarget, VariableSource {
     }
     const listenerAction = this.stream?.listenerAction ?? null;
     if (listenerAction !== null) {
-      this.countHost();
+      if (listenerAction.isQuiet !== true) this.countHost();
       this.identifyClient();
       this.dispatch(listenerAction);
       return;

@@ -71,6 +71,7 @@ import {
   tlsFailureNumber,
 } from './metrics-words.ts';
 import type { HostTable } from './router.ts';
+import { type StatusDocument, statusDocument } from './status-data.ts';
 import type { GroupServer, UpstreamGroup } from './upstream-group.ts';
 
 /** What the worker shows of itself. */
@@ -314,17 +315,35 @@ export class EdgeMetrics implements TimerHandler {
     area.clearConnections();
     for (const server of this.source.backendServers()) {
       const idle = server.idleCount;
-      area.addConnections(this.serverNumber(server.url), idle, server.connectionCount - idle);
+      const busy = server.connectionCount - idle;
+      area.addConnections(this.serverNumber(server.url), idle, busy, server.inFlight);
     }
   }
 
-  /** Whether requests go to a server: the prober's verdict, as it is now, and what this worker met there itself. */
-  private isHealthy(group: UpstreamGroup, { server, verdictName, verdictSlot }: GroupServer): boolean {
-    if (group.isPool && !server.health.isIn) return false;
-    if (!group.isChecked) return true;
+  /** Why no requests go to a server, by the prober's verdict, as it is now, and by what this worker met there itself; empty: they do. */
+  private troubleOf(group: UpstreamGroup, { server, verdictName, verdictSlot }: GroupServer): string {
+    if (group.isPool && !server.health.isIn) return 'requests fail';
+    if (!group.isChecked) return '';
     const { verdicts } = this.source;
     const slot = verdicts.belongsTo(verdictSlot, verdictName) ? verdictSlot : verdicts.find(verdictName);
-    return slot < 0 || verdicts.isHealthy(slot);
+    return slot < 0 || verdicts.isHealthy(slot) ? '' : 'checks fail';
+  }
+
+  /** What the status page tells, as of now. */
+  status(source: string): StatusDocument {
+    this.publish();
+    const facts = this.facts();
+    const groups = this.source.upstreamGroups().map((group) => ({
+      name: group.name,
+      servers: group.servers.map((member) => ({
+        url: member.server.url,
+        weight: member.weight,
+        trouble: this.troubleOf(group, member),
+      })),
+    }));
+    const { house } = this;
+    const nowMs = this.source.reactor.wallMs;
+    return statusDocument(new Totals(this.areas), { facts, house, groups, configuration: source, nowMs });
   }
 
   private facts(): Facts {
@@ -341,7 +360,7 @@ export class EdgeMetrics implements TimerHandler {
         group.servers.map((member) => ({
           upstream: group.name,
           server: member.server.url,
-          healthy: this.isHealthy(group, member),
+          healthy: this.troubleOf(group, member) === '',
         })),
       ),
       certificates: this.certificates,

@@ -15,6 +15,8 @@ import type { Responder } from './responder.ts';
 export interface RouteAction {
   /** Value of Allow where the route itself limits nothing. */
   readonly methods: string;
+  /** Of a listener: its requests are neither logged nor counted, and its connections have a limit of their own. */
+  readonly isQuiet?: boolean;
   /**
    * Answers an exchange. The responder is told of what follows; null where the exchange is over already, or
    * where there is no memory to begin with.

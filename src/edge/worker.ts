@@ -41,6 +41,7 @@ import { EdgeMetrics, type MetricsSource, type SharedMetrics } from './metrics.t
 import { PlainAcceptor, type PlainConnections } from './plain-acceptor.ts';
 import { ProxyResponder } from './proxy-responder.ts';
 import type { RouteAction } from './route.ts';
+import type { StatusDocument } from './status-data.ts';
 import { type SecureConnections, TlsAcceptor, type TlsSessions } from './tls-acceptor.ts';
 import type { UpstreamGroup } from './upstream-group.ts';
 import { WaitingConnections } from './waiting-connections.ts';
@@ -54,6 +55,8 @@ const RESPONSE_LINE_BYTES_MAX = 8192;
 const ACCEPT_RETRY_MS = 250;
 /** How often this worker looks whether others' connections have left it room, and whether some have waited too long. */
 const LOOK_MS = 250;
+/** Connections of the status page's listener at once. */
+const QUIET_CONNECTIONS_MAX = 32;
 /** Refused connections are told of this seldom. */
 const REFUSAL_LOG_MS = 1000;
 /** When accepting has gone on for so long, its trouble is over; until then a further pause is no news. */
@@ -141,6 +144,8 @@ export class EdgeWorker
   private acceptPaused: boolean;
   private refusalLoggedMs: number;
   private refusalsUnlogged: number;
+  /** Those of listeners whose connections don't count. */
+  private quietConnections: number;
   /** A pause was logged, and its end was not. */
   private acceptTroubled: boolean;
   private readonly dateLine: number;
@@ -193,6 +198,7 @@ export class EdgeWorker
     this.calmTimer = new Timer(this, T_CALM);
     this.leaveTimer = new Timer(this, T_LEAVE);
     this.lookTimer = new Timer(this, T_LOOK);
+    this.quietConnections = 0;
     this.refusalLoggedMs = Number.NEGATIVE_INFINITY;
     this.refusalsUnlogged = 0;
     this.acceptPaused = false;
@@ -230,7 +236,8 @@ export class EdgeWorker
     this.http2 = http2;
     if (sessions !== null && this.tls === null) this.tls = new TlsAcceptor(this, sessions);
     else if (sessions !== null) this.tls?.replace(sessions);
-    if (config.prometheus.enabled) this.metrics ??= new EdgeMetrics(this, this.sharedMetrics);
+    if (config.prometheus.enabled || config.status.listen !== null)
+      this.metrics ??= new EdgeMetrics(this, this.sharedMetrics);
     this.metrics?.nameHosts(next.router.tables);
     const before = this.generation;
     this.generation = next;
@@ -334,6 +341,11 @@ export class EdgeWorker
     server.retire();
   }
 
+  /** What the status page tells, from when a configuration first asks for one. */
+  status(): StatusDocument | null {
+    return this.metrics === null ? null : this.metrics.status(this.config.source);
+  }
+
   // ---- Listeners --------------------------------------------------------------------------------------
 
   /** Opens a listener, whose requests go to the routes, or all to `action`. Returns the address it is bound to, or -errno. */
@@ -369,6 +381,10 @@ export class EdgeWorker
     // Reset before it was looked at: its request could still be read, but whose it is could not be told.
     if (address.family === 'unix' && !this.unixListeners.has(listener)) return;
     const client = ClientAddress.of(address);
+    if (this.listenerActions.get(listener)?.isQuiet === true) {
+      this.serveQuietly(listener, handle, client);
+      return;
+    }
     this.counters.connections++;
     if (this.waiting.size > 0 || !this.takePlace(listener, handle, client))
       this.waiting.add(listener, handle, client);
@@ -384,6 +400,14 @@ export class EdgeWorker
     else if (taking === OVER_ADDRESS) this.refuse(handle, client);
     else return false;
     return true;
+  }
+
+  /** An operator who looks at the status page gets through however many clients there are, and takes nobody's place. */
+  private serveQuietly(listener: Handle, handle: Handle, client: ClientAddress): void {
+    if (this.quietConnections >= QUIET_CONNECTIONS_MAX) return;
+    this.quietConnections++;
+    client.isCounted = false;
+    this.serve(listener, handle, client);
   }
 
   private refuse(handle: Handle, client: ClientAddress): void {
@@ -476,16 +500,19 @@ export class EdgeWorker
 
   /** At the limit of connections accepting pauses and the kernel's backlog holds the rest. */
   private regulateAccept(): void {
-    if (this.generation === null || this.isDraining) return;
+    if (this.generation === null) return;
     const limit = this.generation.config.security.maxConcurrentConnections;
     this.admitWaiting();
-    const full = this.waiting.size > 0 || (limit > 0 && this.shared.connections.total >= limit);
+    const full =
+      this.waiting.size > 0 || (limit > 0 && !this.isDraining && this.shared.connections.total >= limit);
     if (full && this.lookTimer.deadlineMs < 0)
       this.reactor.timers.arm(this.lookTimer, this.reactor.nowMs + LOOK_MS);
+    if (this.isDraining) return;
     if (full && !this.acceptPaused) {
       if (this.pauseAccept())
         this.log.warn('accepting is paused: security.max_concurrent_connections is reached', { limit });
-      for (const listener of this.listeners) this.reactor.acceptPause(listener);
+      for (const listener of this.listeners)
+        if (this.listenerActions.get(listener)?.isQuiet !== true) this.reactor.acceptPause(listener);
     } else if (!full && this.acceptPaused && this.acceptTimer.deadlineMs < 0) {
       this.resumeAccept();
     }
@@ -525,14 +552,16 @@ export class EdgeWorker
   }
 
   private onConnectionGone(client: ClientAddress): void {
-    this.shared.connections.give(client.words);
-    if (this.acceptPaused) this.regulateAccept();
+    if (client.isCounted) this.shared.connections.give(client.words);
+    else this.quietConnections--;
+    if (this.acceptPaused || this.waiting.size > 0) this.regulateAccept();
     if (this.isDraining) this.checkStopped();
   }
 
   onTimer(timer: Timer): void {
     if (timer.kind === T_ACCEPT || timer.kind === T_LOOK) {
       this.regulateAccept();
+      if (this.isDraining) this.checkStopped();
       return;
     }
     if (timer.kind === T_CALM) {
@@ -550,6 +579,7 @@ export class EdgeWorker
     for (const connection of [...this.connections]) connection.abort();
     this.plain.abort();
     this.tls?.abort();
+    this.waiting.abort();
     this.checkStopped();
   }
 
@@ -562,8 +592,7 @@ export class EdgeWorker
     this.onStopped = onStopped;
     this.reactor.timers.disarm(this.acceptTimer);
     this.reactor.timers.disarm(this.calmTimer);
-    this.reactor.timers.disarm(this.lookTimer);
-    this.waiting.abort();
+    if (!isReplaced) this.waiting.abort();
     this.isReplaced = isReplaced;
     if (isReplaced) this.leaveListeners();
     else this.closeListeners();
@@ -584,10 +613,12 @@ export class EdgeWorker
   }
 
   private checkStopped(): void {
-    if (this.openConnections > 0 || this.listeners.length > 0 || this.onStopped === null) return;
+    if (this.openConnections + this.waiting.size > 0 || this.listeners.length > 0) return;
+    if (this.onStopped === null) return;
     const stopped = this.onStopped;
     this.onStopped = null;
     this.reactor.timers.disarm(this.shutdownTimer);
+    this.reactor.timers.disarm(this.lookTimer);
     if (this.generation !== null) this.leaveGeneration(this.generation);
     this.generation = null;
     this.tls?.close();
@@ -656,6 +687,7 @@ export class EdgeWorker
   }
 
   onExchangeEnd(exchange: Exchange): void {
+    if (exchange.stream?.listenerAction?.isQuiet === true) return;
     this.counters.exchanges++;
     this.metrics?.exchangeEnded(exchange);
     if (this.log.accessEnabled) this.logAccess(exchange);

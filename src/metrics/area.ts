@@ -33,6 +33,7 @@ import {
   S_CONNECTS,
   S_FAILURES,
   S_IDLE,
+  S_IN_FLIGHT,
   S_LATENCY,
   S_LATENCY_SUM,
   S_RETRIES,
@@ -117,6 +118,7 @@ export class AreaViews {
       const at = SERVER_CELL + server * SERVER_CELLS;
       this.cells[at + S_IDLE] = 0;
       this.cells[at + S_BUSY] = 0;
+      this.cells[at + S_IN_FLIGHT] = 0;
     }
   }
 
@@ -287,10 +289,11 @@ export class MetricsArea {
     this.cells[SERVER_CELL + server * SERVER_CELLS + S_FAILURES + failure]++;
   }
 
-  addConnections(server: number, idle: number, busy: number): void {
+  addConnections(server: number, idle: number, busy: number, inFlight: number): void {
     const at = SERVER_CELL + server * SERVER_CELLS;
     this.cells[at + S_IDLE] += idle;
     this.cells[at + S_BUSY] += busy;
+    this.cells[at + S_IN_FLIGHT] += inFlight;
   }
 
   /** No server has a connection, until they are added. */

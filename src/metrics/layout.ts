@@ -96,7 +96,8 @@ export const S_RETRIES = TIME_BUCKETS + 2;
 /** Gauges. */
 export const S_IDLE = TIME_BUCKETS + 3;
 export const S_BUSY = TIME_BUCKETS + 4;
-export const S_FAILURES = TIME_BUCKETS + 5;
+export const S_IN_FLIGHT = TIME_BUCKETS + 5;
+export const S_FAILURES = TIME_BUCKETS + 6;
 export const SERVER_CELLS = S_FAILURES + FAILURES_MAX;
 
 /** A histogram of times or sizes: its buckets, then the sum. */

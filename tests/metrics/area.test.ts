@@ -166,7 +166,7 @@ describe('areas of several workers', () => {
     before.add(C_RELOADS_OK, 1);
     before.addActive(host, 5);
     before.set(G_CONNECTIONS_OPEN, 7);
-    before.addConnections(before.serverNumber('http://s'), 3, 4);
+    before.addConnections(before.serverNumber('http://s'), 3, 4, 2);
     const after = new MetricsArea(memory, 0);
     assert.equal(after.hostNumber('a.test'), host);
     after.countRequest(host, 1, 200);
@@ -193,7 +193,7 @@ describe('an area that another room has written anything to', () => {
       const area = new MetricsArea(memory, 0);
       const host = area.hostNumber('a.test');
       area.countRequest(host, 1, 200);
-      area.addConnections(area.serverNumber('http://b.test'), 1, 1);
+      area.addConnections(area.serverNumber('http://b.test'), 1, 1, 1);
       const totals = new Totals([area.views]);
       assert.ok(totals.hosts.length <= HOSTS_MAX && totals.servers.length <= SERVERS_MAX);
     }
