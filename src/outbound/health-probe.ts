@@ -12,7 +12,14 @@ import type { SocketPort } from '../socket/port.ts';
 import type { SocketAddress } from '../sys/sockaddr.ts';
 import type { ClientContext } from '../tls/client-context.ts';
 import { Http2Question } from './http2-question.ts';
-import { Http1Question, Q_CONTINUES, Q_IMPOSSIBLE, Q_MALFORMED, type Question } from './question.ts';
+import {
+  Http1Question,
+  Q_CONTINUES,
+  Q_IMPOSSIBLE,
+  Q_MALFORMED,
+  Q_REFUSED,
+  type Question,
+} from './question.ts';
 
 /** Content of an answer that is read and thrown away; a server that sends more is cut off. */
 const CONTENT_BYTES_MAX = 1_048_576;
@@ -152,6 +159,7 @@ export class HealthProbe implements SocketHandler, TimerHandler {
     const status = question.read(buffer, offset, length, nowMs);
     pool.release(buffer);
     if (status === Q_MALFORMED) this.fail('malformed-response');
+    else if (status === Q_REFUSED) this.fail('stream-reset');
     else if (status === Q_IMPOSSIBLE) this.impossible();
     else if (this.send(question) && status !== Q_CONTINUES) this.finish(status, '');
   }

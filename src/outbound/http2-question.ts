@@ -6,6 +6,7 @@
 import { F_OTHER, FieldSection } from '../http/fields.ts';
 import { RequestHead, ResponseHead, SCHEME_HTTP } from '../http/message.ts';
 import { DEFAULT_BUDGETS } from '../http2/budget.ts';
+import { H2_ENHANCE_YOUR_CALM, H2_PROTOCOL_ERROR } from '../http2/constants.ts';
 import { Http2Engine } from '../http2/engine.ts';
 import type { Http2Events } from '../http2/events.ts';
 import { type Http2Output, OUTPUT_ROOM_MAX } from '../http2/frame-writer.ts';
@@ -14,7 +15,7 @@ import { DEFAULT_SETTINGS } from '../http2/settings.ts';
 import { Http2Stream } from '../http2/stream.ts';
 import { Http2Workspace, workspaceBytes } from '../http2/workspace.ts';
 import type { BufferId, BufferPool } from '../io/buffer-pool.ts';
-import { INTERIM_MAX, Q_CONTINUES, Q_MALFORMED, type Question } from './question.ts';
+import { INTERIM_MAX, Q_CONTINUES, Q_MALFORMED, Q_REFUSED, type Question } from './question.ts';
 
 /** What is written and not taken yet; a server that makes us write more than this breaks the rules. */
 const OUTPUT_BYTES = 16_384;
@@ -102,7 +103,9 @@ export class Http2Question implements Question, Http2Events<Http2Stream> {
       memory.set(this.pool.bytes.subarray(offset + used, offset + used + taken), start);
       used += taken;
       const lives = engine.receive(memory, start, start + taken, nowMs);
-      if (this.status === Q_CONTINUES && (!lives || engine.broken || this.wasRefused)) return Q_MALFORMED;
+      if (this.status !== Q_CONTINUES) break;
+      if (this.wasRefused) return Q_REFUSED;
+      if (!lives || engine.isDead || engine.broken) return Q_MALFORMED;
     }
     if (this.status !== Q_CONTINUES) engine.leave();
     return this.status;
@@ -134,7 +137,7 @@ export class Http2Question implements Question, Http2Events<Http2Stream> {
   onResponse(): void {
     const { status } = this.head;
     if (status >= 200) this.status = status;
-    else if (++this.interims > INTERIM_MAX) this.wasRefused = true;
+    else if (++this.interims > INTERIM_MAX) this.engine.fail(H2_ENHANCE_YOUR_CALM, -1);
   }
 
   onData(stream: Http2Stream, _offset: number, length: number): void {
@@ -145,8 +148,9 @@ export class Http2Question implements Question, Http2Events<Http2Stream> {
     // The status counts, not what follows it.
   }
 
-  onReset(): void {
-    this.wasRefused = true;
+  onReset(_stream: Http2Stream, _code: number, byPeer: boolean): void {
+    if (byPeer) this.wasRefused = true;
+    else this.engine.fail(H2_PROTOCOL_ERROR, -1);
   }
 
   onClosed(): void {

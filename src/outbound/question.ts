@@ -15,6 +15,8 @@ export const Q_CONTINUES = 0;
 export const Q_MALFORMED = -1;
 /** Memory is exhausted. */
 export const Q_IMPOSSIBLE = -2;
+/** The server won't answer. */
+export const Q_REFUSED = -3;
 
 export interface Question {
   /** What is to be sent now, in pieces of the asker's making; empty: nothing. */
