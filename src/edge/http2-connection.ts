@@ -2,7 +2,8 @@
  * A client's HTTP/2 connection (RFC 9113): drives the engine of src/http2 with what its socket receives, gives each stream
  * an exchange, and sends what the streams have in the order that the engine says. Owns the socket and its timer.
  *
- * States and who leaves them: OPEN → CLOSING (the engine is dead, or the last stream is over after GOAWAY: what is queued
+ * States and who leaves them: (REFUSED, for a client that was cut again and again: nothing is read, and after a while it
+ * is told →) OPEN → CLOSING (the engine is dead, or the last stream is over after GOAWAY: what is queued
  * leaves, what still comes is discarded) → CLOSED.
  */
 
@@ -32,6 +33,7 @@ import { StallWatch } from './stall-watch.ts';
 const S_OPEN = 0;
 const S_CLOSING = 1;
 const S_CLOSED = 2;
+const S_REFUSED = 3;
 
 // Timers.
 const T_TICK = 0;
@@ -41,6 +43,8 @@ const T_PUMP = 1;
 const TICK_MS = 1000;
 /** How long a client may take to read what is left after our end, and to answer a GOAWAY. */
 const LINGER_MS = 2000;
+/** How long a client waits to hear that it is refused: one that would come back at once is kept waiting, at no cost. */
+const REFUSAL_MS = 1000;
 /** Frames are made while no more than this is unsent, so that the scheduler's order is the wire's. */
 const UNSENT_BYTES_MAX = 131072;
 /** A client that does not take what it asked for is not read any further: its answers would pile up. */
@@ -123,17 +127,25 @@ export class Http2Connection
     shared.enter();
   }
 
-  /** Sends our SETTINGS and begins to read; or refuses a client that was cut again and again. */
+  /** Sends our SETTINGS and begins to read; or lets a client wait that was cut again and again. */
   start(): void {
-    this.engine.start(this.context.reactor.nowMs);
     if (this.strikes >= STRIKES_REFUSED) {
-      this.engine.fail(H2_ENHANCE_YOUR_CALM, D_PENALTY);
-      this.beginClose();
+      const { reactor } = this.context;
+      this.state = S_REFUSED;
+      reactor.timers.arm(this.timer, reactor.nowMs + REFUSAL_MS);
       return;
     }
+    this.engine.start(this.context.reactor.nowMs);
     this.out.flush();
     this.tick();
     this.input.want(false);
+  }
+
+  private tellRefusal(): void {
+    this.state = S_OPEN;
+    this.engine.start(this.context.reactor.nowMs);
+    this.engine.fail(H2_ENHANCE_YOUR_CALM, D_PENALTY);
+    this.beginClose();
   }
 
   shutdown(): void {
@@ -400,6 +412,8 @@ export class Http2Connection
     }
     if (this.state === S_CLOSING) {
       if (nowMs >= this.deadlineMs) this.close(this.port.sendQueuedBytes(this.handle) > 0);
+    } else if (this.state === S_REFUSED) {
+      this.tellRefusal();
     } else if (this.state === S_OPEN) {
       this.checkOpen(nowMs);
     }
