@@ -184,8 +184,8 @@ export class UringRing {
       params.getUint32(PARAMS_SQ_ARRAY, true) + params.getUint32(PARAMS_SQ_ENTRIES, true) * 4,
     );
     const missing = ~params.getUint32(PARAMS_FEATURES, true) & NEEDED_FEATURES;
-    const queues = mapShared(fd, IORING_OFF_SQ_RING, ringBytes);
-    const entries = mapShared(fd, IORING_OFF_SQES, params.getUint32(PARAMS_SQ_ENTRIES, true) * 64);
+    const queues = mapShared(fd, IORING_OFF_SQ_RING, ringBytes, true);
+    const entries = mapShared(fd, IORING_OFF_SQES, params.getUint32(PARAMS_SQ_ENTRIES, true) * 64, true);
     if (missing === 0 && queues !== undefined && entries !== undefined) {
       return new UringRing(fd, params, queues, entries, argument, wakeKind, ignoredKind);
     }

@@ -111,7 +111,7 @@ export function createSharedMemory(name: string, bytes: number): number {
 
 /** Maps shared memory of at least `bytes`. */
 export function mapSharedMemory(fd: number, bytes: number): MappedMemory | undefined {
-  return mapShared(fd, 0, bytes);
+  return mapShared(fd, 0, bytes, false);
 }
 
 function doNothing(): void {}

@@ -94,9 +94,18 @@ export function excludeFromDumps(memory: MappedMemory): void {
   madvise(memory.address, memory.length, MADV_DONTDUMP);
 }
 
-/** Memory that a descriptor (a ring) shares with the kernel. Returns undefined where it cannot be mapped. */
-export function mapShared(fd: number, offset: number, length: number): MappedMemory | undefined {
-  const address = mmap(0, length, PROT_READ_WRITE, MAP_SHARED | MAP_POPULATE, fd, offset);
+/**
+ * Memory that a descriptor shares with whoever maps it. `isTouched`: all of it will be used, as a ring is, and is made
+ * real at once; otherwise where it is touched. Returns undefined where it cannot be mapped.
+ */
+export function mapShared(
+  fd: number,
+  offset: number,
+  length: number,
+  isTouched: boolean,
+): MappedMemory | undefined {
+  const flags = MAP_SHARED | (isTouched ? MAP_POPULATE : 0);
+  const address = mmap(0, length, PROT_READ_WRITE, flags, fd, offset);
   return address === -1 ? undefined : new MappedMemory(address, length);
 }
 
