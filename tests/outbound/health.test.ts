@@ -8,6 +8,7 @@ import type { Server } from 'node:net';
 import { afterEach, before, describe, it } from 'node:test';
 import { testAuthority } from '../fixtures/certificates.ts';
 import { until } from '../fixtures/patience.ts';
+import { KeysHouse, keyFile } from '../keys/keys-house.ts';
 import { needRoot, prepareMaster } from '../master/house.ts';
 import { OutboundHouse, type OutboundRoom } from './outbound-room.ts';
 
@@ -38,6 +39,8 @@ class Checked {
   status = 0;
   /** `METHOD path` and who it was asked as, of each request. */
   readonly asked: string[] = [];
+  /** Of clients. */
+  asksForCertificate = false;
   private server: Server | null = null;
 
   constructor(kind: Kind) {
@@ -69,7 +72,8 @@ class Checked {
         return createServer(listener);
       case 'https': {
         const { cert, key } = authority().server(['checked.test']);
-        return createHttpsServer({ cert, key }, listener);
+        const requestCert = this.asksForCertificate;
+        return createHttpsServer({ cert, key, requestCert, ca: authority().cert }, listener);
       }
       case 'h2c':
         return createHttp2Server((request, response) => listener(request as never, response as never));
@@ -196,6 +200,28 @@ describe('verdicts', () => {
     await server.become(503);
     house.write('hosts', HOSTS);
     await verdict(room, 'http', false);
+  });
+
+  it('are found with a client certificate whose key is in the room of keys alone', async () => {
+    const client = authority().client('sallyport');
+    const keyId = 4096;
+    const keys = await KeysHouse.start([keyFile(keyId, client, 'client')]);
+    const server = new Checked('https');
+    server.asksForCertificate = true;
+    await server.become(200);
+    const room = start(new OutboundHouse({ hosts: HOSTS }));
+    room.giveDoor(keys.door('outbound', 0xffff).descriptor);
+    const shows = `, client_cert_path = "${client.certPath}", client_key_path = "${client.keyPath}" }]`;
+    await room.configure(server.toml.replace(' }]', shows), { [client.keyPath]: keyId });
+    await until(() => server.asked.length >= 2, 10_000, 'two checks');
+    assert.equal(room.verdictOf('https'), true);
+    // Without the keys there is no way in, and no way out of it but their return.
+    await keys.kill();
+    await verdict(room, 'https', false);
+    const again = await KeysHouse.start([keyFile(keyId, client, 'client')]);
+    room.giveDoor(again.door('outbound', 0xffff).descriptor);
+    await verdict(room, 'https', true);
+    await again.kill();
   });
 
   it('say why TLS failed', async () => {

@@ -209,9 +209,16 @@ export class OutboundRoom {
     return new Asker(this.connect('edge', index));
   }
 
+  /** A channel to the room with the keys. */
+  giveDoor(descriptor: number): void {
+    this.control?.handOver({ kind: 'descriptors', purpose: 'channel', peer: 'keys', index: NO_SLOT }, [
+      descriptor,
+    ]);
+  }
+
   /** Sends a configuration; resolves when the room has answered. */
-  async configure(toml: string): Promise<void> {
-    const generation = this.tell(toml);
+  async configure(toml: string, clientKeys: Readonly<Record<string, number>> = {}): Promise<void> {
+    const generation = this.tell(toml, readBackendMaterial(configOf(toml), clientKeys));
     await until(
       () => this.ready === generation || this.refusals.length > 0 || this.ended !== '',
       20_000,
