@@ -16,6 +16,8 @@ import { RoomOutput } from './room-output.ts';
 const TELL_MS = 1000;
 /** How long rooms that are still there are heard when the journal is to end: they have ended before it, or never will. */
 const LAST_WORDS_MS_MAX = 1000;
+/** How long what waits then may take to be written: somebody may have stopped to read it. */
+const LAST_WRITE_MS_MAX = 5000;
 /** Index of descriptors with the purpose `output`. */
 const OUTPUT_PIPE = 0;
 const OUTPUT_COMPLAINTS = 1;
@@ -106,7 +108,7 @@ export class Journal {
     if (this.sources.size > 0) await atMost(gone, Math.min(timeoutMs, LAST_WORDS_MS_MAX));
     this.output?.finish();
     this.tell();
-    await atMost(this.writer.idle(), timeoutMs);
+    await atMost(this.writer.idle(), Math.min(timeoutMs, LAST_WRITE_MS_MAX));
   }
 
   private connectAll(): void {

@@ -136,9 +136,7 @@ export class LogWriter {
   useFile(descriptor: number, bytes: number, rotates: boolean): void {
     if (this.file !== null) this.retired.push(this.file.descriptor);
     if (!this.isWriting) this.closeRetired();
-    // Where it could not be rotated, going on for as long again beats asking at each line.
-    const isStillFull = this.onAnotherFile !== null && bytes >= this.options.maxLogSize;
-    this.file = { descriptor, rotates, bytes: isStillFull ? 0 : bytes, isBroken: false };
+    this.file = { descriptor, rotates, bytes, isBroken: false };
     this.onAnotherFile?.();
     this.start();
   }
@@ -218,6 +216,8 @@ export class LogWriter {
       const end = this.fittingEnd(lines, at);
       if (end === at) {
         await this.rotate();
+        // Where it could not be rotated, going on for as long again beats asking at each line.
+        if (this.file !== null && this.fittingEnd(lines, at) === at) this.file.bytes = 0;
         this.reached = at;
         continue;
       }
@@ -244,7 +244,6 @@ export class LogWriter {
 
   /** Asks for another file and waits for it, but not for long. */
   private async rotate(): Promise<void> {
-    const full = this.file;
     await new Promise<void>((resolve) => {
       const timer = setTimeout(resolve, ROTATION_MS_MAX);
       this.onAnotherFile = () => {
@@ -254,7 +253,6 @@ export class LogWriter {
       this.askForRotation();
     });
     this.onAnotherFile = null;
-    if (this.file === full && full !== null) full.bytes = 0;
   }
 
   /** Writes `lines` from `at` to `end` into the file of now; `reached` says how far it came. Empty text, or why no further. */

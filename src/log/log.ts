@@ -54,8 +54,9 @@ export function reaches(level: Level, threshold: Level | 'off'): boolean {
 const SPARE_PIECES_MAX = 8;
 /** Bytes that may wait, whatever the number of entries. Our own choice. */
 const QUEUE_BYTES_MAX = 64 * 1024 * 1024;
-/** A sink that takes nothing at the moment is asked again after this. */
-const RETRY_MS = 20;
+/** A sink that takes nothing at the moment is asked again after this, twice as long each time, up to the maximum. */
+const RETRY_MS_FIRST = 2;
+const RETRY_MS_MAX = 64;
 const NO_FIELDS: LogFields = {};
 
 /** Lines that leave together. */
@@ -88,6 +89,7 @@ export class Log {
   private queuedBytes: number;
   /** Dropped since the sink was last told. */
   private untold: number;
+  private retryMs: number;
   private timer: NodeJS.Timeout | null;
 
   /**
@@ -107,6 +109,7 @@ export class Log {
     this.queuedEntries = 0;
     this.queuedBytes = 0;
     this.untold = 0;
+    this.retryMs = RETRY_MS_FIRST;
     this.timer = null;
   }
 
@@ -158,9 +161,11 @@ export class Log {
     while (this.queue.length > 0) {
       const piece = this.queue[0];
       if (!this.sink.take(piece.bytes.subarray(0, piece.used), piece.entries, this.untold)) {
-        this.schedule(RETRY_MS);
+        this.schedule(this.retryMs);
+        this.retryMs = Math.min(RETRY_MS_MAX, this.retryMs * 2);
         return;
       }
+      this.retryMs = RETRY_MS_FIRST;
       this.untold = 0;
       this.queue.shift();
       this.forget(piece);

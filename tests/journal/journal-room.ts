@@ -35,7 +35,7 @@ export class JournalHouse implements RoomOwner {
 
   constructor(filePath: string, options: Partial<JournalOptions> = {}) {
     this.options = { ...OPTIONS, ...options };
-    this.files = new LogFiles({ level: this.options.level, filePath });
+    this.files = new LogFiles({ ...this.options, filePath });
     const pipe = createPipe();
     assert.ok(typeof pipe !== 'number');
     [this.outputEnd, this.output] = pipe;

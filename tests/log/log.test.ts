@@ -110,8 +110,9 @@ describe('Log', () => {
     mock.timers.tick(1);
     log.info('two');
     mock.timers.tick(1);
+    mock.timers.tick(1000);
     diary.isOpen = true;
-    mock.timers.tick(20);
+    mock.timers.tick(64);
     assert.deepEqual(diary.lines, ['[INFO] one', '[INFO] two']);
     assert.equal(log.dropped, 0);
   });
