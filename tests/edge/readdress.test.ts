@@ -3,6 +3,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import type { SocketAddress } from '../../src/sys/sockaddr.ts';
+import { End } from '../http2/end.ts';
 import { bodyOf, EdgeWorld, get, type Origin, ok } from './edge-world.ts';
 
 const URL = 'http://both.test:8080';
@@ -17,6 +18,41 @@ function named(world: EdgeWorld, address: string): Origin {
   const origin = world.origin({ family: 'ipv4', address, port: 8080 });
   origin.answers(ok(address));
   return origin;
+}
+
+/** An origin on an address of its own that speaks HTTP/2, and answers when it is told to. */
+class Http2Origin {
+  readonly origin: Origin;
+  readonly ends: End[] = [];
+
+  constructor(world: EdgeWorld, address: string) {
+    this.origin = world.origin({ family: 'ipv4', address, port: 8080 });
+    this.origin.onText = (peer) => {
+      if (this.ends.length < this.origin.peers.length) this.ends.push(new End(true));
+      this.end.receive(Buffer.from(peer.take(), 'latin1'));
+      this.flush();
+    };
+  }
+
+  private get end(): End {
+    return this.ends[this.ends.length - 1];
+  }
+
+  private flush(): void {
+    const output = this.end.flush();
+    if (output.length > 0) this.origin.last.send(output.toString('latin1'));
+  }
+
+  /** Answers the last request. */
+  respond(body: string): void {
+    this.end.respond(
+      this.end.all[this.end.all.length - 1],
+      200,
+      [['content-length', String(body.length)]],
+      Buffer.from(body),
+    );
+    this.flush();
+  }
 }
 
 function ask(world: EdgeWorld): string {
@@ -68,6 +104,28 @@ describe('a server whose name gets other addresses', () => {
     world.settle();
     assert.equal(bodyOf(client.text), 'late');
     assert.equal(four.last.end, 0);
+    world.end();
+  });
+
+  it('over HTTP/2: streams that are open end where they are, new ones go elsewhere', () => {
+    const world = new EdgeWorld({ config: `${CONFIG}use_h2c = true\n` });
+    world.worker.readdress(at('10.0.0.4'));
+    const [four, five] = ['10.0.0.4', '10.0.0.5'].map((each) => new Http2Origin(world, each));
+    const waiting = world.client(get());
+    world.settle();
+    assert.equal(four.ends.length, 1);
+    world.worker.readdress(at('10.0.0.5'));
+    const next = world.client(get());
+    world.settle();
+    five.respond('new');
+    world.settle();
+    assert.equal(bodyOf(next.text), 'new');
+    assert.equal(four.origin.last.end, null);
+    four.respond('late');
+    world.settle();
+    assert.equal(bodyOf(waiting.text), 'late');
+    assert.equal(four.origin.last.end, 0);
+    assert.deepEqual(four.ends[0].goaway, [0, 0]);
     world.end();
   });
 
