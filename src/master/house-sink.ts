@@ -45,7 +45,7 @@ export class HouseSink implements LogSink {
     if (this.isWriting) return false;
     this.isWriting = true;
     // What can't be written there can be told nowhere.
-    write(STDERR, lines.slice(), () => {
+    write(STDERR, Buffer.from(lines), () => {
       this.isWriting = false;
     });
     return true;
