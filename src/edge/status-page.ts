@@ -40,9 +40,10 @@ polyline{fill:none;stroke:var(--accent);stroke-width:1.6;vector-effect:non-scali
 .row.names{border:0;padding:8px 0 5px;font-size:12px;color:var(--soft)}
 .row>*{text-align:right;min-width:0}
 .row>:first-child{text-align:left;display:flex;gap:9px;align-items:center;overflow-wrap:anywhere}
-.rooms{display:grid;grid-template-columns:repeat(auto-fill,minmax(262px,1fr));gap:12px}
-.facts{display:grid;grid-template-columns:1fr 1fr;gap:2px 14px;margin:7px 0 4px;font-size:13px}
-.facts span{display:flex;justify-content:space-between;gap:8px}
+.rooms{display:grid;grid-template-columns:repeat(auto-fill,minmax(270px,1fr));gap:12px}
+.facts{display:grid;grid-template-columns:5fr 6fr;gap:2px 16px;margin:7px 0 4px;font-size:13px}
+.facts>span{display:flex;justify-content:space-between;gap:8px;white-space:nowrap}
+.head>:last-child{white-space:nowrap}
 summary{cursor:pointer;font-size:13px;color:var(--accent);padding:2px 0}
 details ul{margin:6px 0 0;padding-left:17px;font-size:13px;color:var(--soft)}
 details li{overflow-wrap:anywhere}
@@ -51,14 +52,14 @@ details li{overflow-wrap:anywhere}
 .cert>:first-child{overflow-wrap:anywhere}.cert>:last-child{white-space:nowrap}
 footer{color:var(--soft);font-size:13px;padding:22px 0 34px;overflow-wrap:anywhere}
 @media(max-width:900px){.tiles{grid-template-columns:1fr 1fr}}
-@media(max-width:640px){main,header{padding-left:13px;padding-right:13px}.tile b{font-size:23px}.tiles,.rooms{gap:9px}.row.names{display:none}.row{grid-template-columns:repeat(3,1fr);gap:7px 10px}.row>:first-child{grid-column:1/-1}.row>*{text-align:left}.row>[data-name]::before{content:attr(data-name);display:block;font-size:11px;color:var(--soft)}#live{margin-left:0}}
+@media(max-width:640px){main,header{padding-left:13px;padding-right:13px}.tile b{font-size:23px}.tiles,.rooms{gap:9px}.row.names{display:none}.row{grid-template-columns:repeat(3,1fr);gap:7px 10px}.row>:first-child{grid-column:1/-1}.row>*{text-align:left}.row>[data-name]::before{content:attr(data-name);display:block;font-size:11px;color:var(--soft)}#live{margin-left:0}.cert{flex-wrap:wrap;gap:0 14px}}
 `;
 
 const SCRIPT = `
 'use strict';
 const POINTS = 120, HOUR = 3600, DAY = 86400;
 const $ = id => document.getElementById(id);
-const speeds = [];
+const lines = { rate: [], p95: [], errors: [], open: [] };
 let before = null, failedSince = 0;
 
 function make(tag, style, text) {
@@ -129,6 +130,16 @@ function keep(parent, items, keyOf, build, fill) {
 const CLASSES = [['2xx', 'k2'], ['3xx', 'k3'], ['4xx', 'k4'], ['5xx', 'k5'], ['none', 'k0']];
 const COLUMNS = ['Server', 'Weight', 'In flight', 'Requests/s', 'p95', 'Failed', 'Connections'];
 
+/* The last two minutes of a figure, as a line whose top is the most of them. */
+function draw(name, value) {
+  const line = lines[name];
+  line.push(value);
+  if (line.length > POINTS) line.shift();
+  const most = Math.max(...line) || 1;
+  const x = at => (POINTS - line.length + at) * 100 / (POINTS - 1);
+  $('line-' + name).setAttribute('points', line.map((each, at) => x(at).toFixed(2) + ',' + (31 - 29 * each / most).toFixed(2)).join(' '));
+}
+
 function showTiles(now, then, seconds) {
   const requests = since(now.requests.total, then.requests.total) / seconds;
   const durations = differences(now.requests.durations, then.requests.durations);
@@ -136,8 +147,9 @@ function showTiles(now, then, seconds) {
   const classes = CLASSES.map(([name]) => since(now.requests.classes[name] || 0, then.requests.classes[name] || 0) / seconds);
   const all = classes.reduce((sum, value) => sum + value, 0);
   const wrong = all > 0 ? classes[3] / all : 0;
-  speeds.push(requests);
-  if (speeds.length > POINTS) speeds.shift();
+  draw('rate', requests);
+  draw('p95', Math.max(0, p95));
+  draw('errors', wrong);
   say($('rate'), number(requests));
   say($('active'), number(now.requests.active) + ' under way, ' + number(now.requests.total) + ' since the start');
   say($('p95'), time(p95));
@@ -148,8 +160,7 @@ function showTiles(now, then, seconds) {
   say($('open'), number(open), max > 0 && open >= max * 0.9 ? 'bad' : '');
   say($('open-max'), max > 0 ? ' of ' + number(max) : '');
   say($('open-more'), number(shaking) + ' in handshakes, ' + number(refused) + ' refused');
-  const most = Math.max(1, ...speeds);
-  $('line').setAttribute('points', speeds.map((speed, at) => (POINTS - speeds.length + at) * (100 / (POINTS - 1)) + ',' + (31 - 29 * speed / most)).join(' '));
+  draw('open', open);
   CLASSES.forEach(([name], at) => {
     $('bar-' + name).style.width = (all > 0 ? classes[at] / all * 100 : 0) + '%';
     say($('per-' + name), name + ' ' + number(classes[at]) + '/s');
@@ -245,7 +256,7 @@ function showHead(now) {
   if (configuration.generation > 0) parts.push('configuration ' + configuration.generation);
   parts.push('in force for ' + span(seconds - configuration.sinceSeconds));
   say($('head'), parts.join(' · '));
-  say($('note'), configuration.refused === '' ? '' : 'The configuration that was last asked for is wrong, and the one before it in force: ' + configuration.refused, 'note' + (configuration.refused === '' ? '' : ' shown'));
+  say($('note'), configuration.refused === '' ? '' : 'The configuration that was last asked for is wrong; the one before it stays in force. ' + configuration.refused, 'note' + (configuration.refused === '' ? '' : ' shown'));
   const workers = now.workers === 1 ? 'one worker' : now.workers + ' workers';
   say($('foot'), ['Node.js ' + now.nodejs, now.io, workers, bytes(now.residentBytes) + ' of memory', number(now.log.dropped) + ' entries of the log dropped', now.configuration.source].join(' · '));
 }
@@ -297,16 +308,21 @@ const CLASSES: readonly (readonly [string, string])[] = [
   ['none', 'k0'],
 ];
 
+/** What a figure was over the last two minutes; the figure itself stands above. */
+function lineOf(name: string): string {
+  return `<svg viewBox="0 0 100 32" preserveAspectRatio="none" aria-hidden="true"><polyline id="line-${name}" points=""/></svg>`;
+}
+
 const BODY = `
 <header><h1>Sallyport</h1><span class="soft small" id="head"></span><span id="live"><i class="dot" id="live-dot"></i><span id="live-text">connecting</span></span></header>
 <main>
 <noscript><p class="note shown">This page needs its script to be allowed. The same in numbers is at <a href="/status.json">/status.json</a>.</p></noscript>
 <p class="note" id="note"></p>
 <div class="tiles">
-<div class="card tile"><span class="soft small">Requests</span><b><span id="rate">–</span> <small>a second</small></b><span class="soft small" id="active"></span><svg viewBox="0 0 100 32" preserveAspectRatio="none" role="img" aria-label="Requests a second over the last two minutes"><polyline id="line" points=""/></svg></div>
-<div class="card tile"><span class="soft small">95 of 100 answered within</span><b id="p95">–</b><span class="soft small" id="p"></span></div>
-<div class="card tile"><span class="soft small">Errors</span><b><span id="errors">–</span> <small>%</small></b><span class="soft small" id="errors-more"></span></div>
-<div class="card tile"><span class="soft small">Connections</span><b><span id="open">–</span><small id="open-max"></small></b><span class="soft small" id="open-more"></span></div>
+<div class="card tile"><span class="soft small">Requests</span><b><span id="rate">–</span> <small>a second</small></b><span class="soft small" id="active"></span>${lineOf('rate')}</div>
+<div class="card tile"><span class="soft small">95 of 100 answered within</span><b id="p95">–</b><span class="soft small" id="p"></span>${lineOf('p95')}</div>
+<div class="card tile"><span class="soft small">Errors</span><b><span id="errors">–</span> <small>%</small></b><span class="soft small" id="errors-more"></span>${lineOf('errors')}</div>
+<div class="card tile"><span class="soft small">Connections</span><b><span id="open">–</span><small id="open-max"></small></b><span class="soft small" id="open-more"></span>${lineOf('open')}</div>
 </div>
 <h2>Answers</h2>
 <div class="card"><div class="bar">${CLASSES.map(([name, style]) => `<i class="${style}" id="bar-${name}"></i>`).join('')}</div>
