@@ -181,7 +181,8 @@ class EdgeRoom implements RoomHandler {
     const keys = this.signing.serverKeys(server.certificates.map(({ keyId }) => keyId));
     const tlsMaterial = tlsMaterialOf(server, tickets);
     const { http2Enabled } = config.server;
-    return withKernelTls(this.serverTls.load(config.tls, tlsMaterial, http2Enabled, keys), kernel);
+    const sessions = this.serverTls.load(config.tls, tlsMaterial, http2Enabled, keys, this.signing);
+    return withKernelTls(sessions, kernel);
   }
 }
 

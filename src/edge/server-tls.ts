@@ -6,6 +6,7 @@
 import type { ServerMaterial, TicketSecret } from '../config/material.ts';
 import type { TlsConfig } from '../config/model.ts';
 import { readServerCertificate } from '../tls/certificate.ts';
+import type { SignatureGate } from '../tls/handshake.ts';
 import { localPrivateKey, type PrivateKeySource, ServerContexts } from '../tls/server-contexts.ts';
 import type { TlsMaterial } from '../tls/settings.ts';
 import { TicketKeys } from '../tls/ticket-keys.ts';
@@ -40,19 +41,20 @@ export class ServerTls {
 
   /**
    * Contexts for new connections; `keep` or `drop` follows. Private keys are those of the material, or what
-   * `privateKeyFor` gives. Throws an Error with the reason where something can't be used, and nothing is left behind.
+   * `privateKeyFor` gives; where they are elsewhere, handshakes wait for `gate`. Throws an Error with the reason where something can't be used, and nothing is left behind.
    */
   load(
     settings: TlsConfig,
     material: TlsMaterial,
     http2Enabled: boolean,
     privateKeyFor: PrivateKeySource = localPrivateKey,
+    gate: SignatureGate | null = null,
   ): ServerContexts {
     this.loaded = this.ticketsFor(settings, material);
     try {
       const tickets = this.loaded.keys;
       const protocols = http2Enabled ? PROTOCOLS : PROTOCOLS_WITHOUT_HTTP2;
-      const contexts = new ServerContexts({ settings, material, tickets, protocols, privateKeyFor });
+      const contexts = new ServerContexts({ settings, material, tickets, protocols, privateKeyFor, gate });
       this.contextsLoaded = contexts;
       this.expiries = expiriesOf(settings, material);
       return contexts;

@@ -1,8 +1,9 @@
 /** Accepted connections on their way through the TLS handshake, and what they become after it. */
 
+import { Timer, type TimerHandler } from '../base/timer-wheel.ts';
 import type { Handle, Reactor } from '../io/reactor.ts';
 import { type TlsOwner, TlsSocket } from '../socket/tls-socket.ts';
-import { Handshake } from '../tls/handshake.ts';
+import { Handshake, type SignatureGate } from '../tls/handshake.ts';
 import type { ClientAddress } from './client-address.ts';
 import type { KernelTls } from './kernel-tls.ts';
 import { KernelTlsSocket } from './kernel-tls-socket.ts';
@@ -14,12 +15,15 @@ export interface TlsSessions {
   free(): void;
   /** Where the kernel is to seal and open records. */
   readonly kernel?: KernelTls | null;
+  /** What handshakes wait for, where private keys are elsewhere. */
+  readonly gate?: SignatureGate | null;
 }
 
 /** The same sessions, whose records are left to the kernel. */
 export function withKernelTls(sessions: TlsSessions, kernel: KernelTls | null): TlsSessions {
   if (kernel === null) return sessions;
-  return { newSession: () => sessions.newSession(), free: () => sessions.free(), kernel };
+  const { gate = null } = sessions;
+  return { newSession: () => sessions.newSession(), free: () => sessions.free(), kernel, gate };
 }
 
 /** The worker, as it is seen from here. */
@@ -32,16 +36,23 @@ export interface SecureConnections {
   onHandshakeGone(client: ClientAddress): void;
 }
 
-export class TlsAcceptor implements TlsOwner {
+/** While signatures can't be had: when it is looked again whether they can. */
+const RETRY_MS = 20;
+/** Handshakes that go on in one turn then: the connections that are open have their turn in between. */
+const RESUMED_MAX = 32;
+
+export class TlsAcceptor implements TlsOwner, TimerHandler, SignatureGate {
   /** Of the configuration in force. */
   private sessions: TlsSessions;
   private readonly worker: SecureConnections;
   private readonly shaking: Map<TlsSocket, ClientAddress>;
+  private readonly retry: Timer;
 
   constructor(worker: SecureConnections, sessions: TlsSessions) {
     this.worker = worker;
     this.sessions = sessions;
     this.shaking = new Map();
+    this.retry = new Timer(this, 0);
   }
 
   /** Connections in their handshake. */
@@ -62,7 +73,7 @@ export class TlsAcceptor implements TlsOwner {
     if (ssl === 0) return false;
     let handshake: Handshake;
     try {
-      handshake = new Handshake(ssl, true);
+      handshake = new Handshake(ssl, true, this.sessions.gate == null ? null : this);
     } catch {
       return false;
     }
@@ -75,6 +86,29 @@ export class TlsAcceptor implements TlsOwner {
     this.shaking.set(socket, client);
     socket.accept(handshakeMs);
     return true;
+  }
+
+  /** Asked by handshakes before they sign: those that are told no are resumed from here. */
+  get isReachable(): boolean {
+    const isReachable = this.sessions.gate?.isReachable !== false;
+    if (!isReachable) this.retryIn(RETRY_MS);
+    return isReachable;
+  }
+
+  private retryIn(delayMs: number): void {
+    const { timers, nowMs } = this.worker.reactor;
+    timers.arm(this.retry, nowMs + delayMs);
+  }
+
+  onTimer(): void {
+    if (!this.isReachable) return;
+    let resumed = 0;
+    for (const socket of [...this.shaking.keys()]) {
+      if (socket.resumeHandshake()) resumed++;
+      if (resumed < RESUMED_MAX) continue;
+      this.retryIn(1);
+      return;
+    }
   }
 
   onTlsOpen(socket: TlsSocket, handshake: Handshake): void {
@@ -101,6 +135,7 @@ export class TlsAcceptor implements TlsOwner {
   }
 
   close(): void {
+    this.worker.reactor.timers.disarm(this.retry);
     this.abort();
     this.sessions.free();
   }

@@ -54,6 +54,14 @@ export class BlockingLoop {
     return this.doors.push(descriptor) - 1;
   }
 
+  /** Sends a datagram that nobody asked for, if it is taken at once. */
+  tell(door: number, message: Uint8Array): void {
+    const descriptor = this.doors[door];
+    if (descriptor < 0) return;
+    this.transfer.bytes.set(message);
+    this.transfer.send(descriptor, message.length, [], false);
+  }
+
   /** Closes a door from this side. */
   closeDoor(door: number): void {
     const descriptor = this.doors[door];

@@ -13,6 +13,7 @@ import {
   ROLE_CLIENT,
   STATUS_MALFORMED,
   STATUS_RATE_LIMITED,
+  STATUS_READY,
   STATUS_REFUSED,
   STATUS_SIGNED,
   sequenceOf,
@@ -21,8 +22,8 @@ import type { Signer } from '../tls/signer.ts';
 
 /** Signatures of one worker in a second, and at once: several times the handshakes that one core makes. */
 export const WORKER_RATE: { readonly perSecond: number; readonly burst: number } = {
-  perSecond: 10_000,
-  burst: 20_000,
+  perSecond: 20_000,
+  burst: 40_000,
 };
 /** Refusals at a door are told of at most once in this time. */
 const TELL_MS = 10_000;
@@ -72,6 +73,7 @@ export class Doors {
   /** By the loop's number of the door. */
   private readonly byDoor: (Asker | undefined)[];
   private readonly reply: Uint8Array;
+  private isServing: boolean;
 
   /** `now`: a clock in milliseconds that never goes back. */
   constructor(loop: BlockingLoop, signer: Signer, log: (line: string) => void, now: () => number) {
@@ -82,6 +84,19 @@ export class Doors {
     this.askers = new Map();
     this.byDoor = [];
     this.reply = new Uint8Array(REPLY_BYTES_MAX);
+    this.isServing = false;
+  }
+
+  /** There are keys: tells whoever is at a door, and whoever comes, that they are answered. */
+  serve(): void {
+    if (this.isServing) return;
+    this.isServing = true;
+    for (const asker of this.askers.values()) this.greet(asker.door);
+  }
+
+  private greet(door: number): void {
+    const greeting = { status: STATUS_READY, sequence: 0, signature: NO_SIGNATURE };
+    if (door >= 0) this.loop.tell(door, this.reply.subarray(0, encodeReply(this.reply, greeting)));
   }
 
   /** Opens a door for the one of that number; a door that it had closes. The descriptor goes to the loop. */
@@ -91,8 +106,10 @@ export class Doors {
     if (asker.door >= 0 && this.byDoor[asker.door] === asker) this.loop.closeDoor(asker.door);
     const door = this.loop.addDoor(descriptor);
     asker.door = door;
-    if (door >= 0) this.byDoor[door] = asker;
-    else {
+    if (door >= 0) {
+      this.byDoor[door] = asker;
+      if (this.isServing) this.greet(door);
+    } else {
       this.log(`there is no room for another door, for ${asker.name}`);
       close(descriptor);
     }

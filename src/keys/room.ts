@@ -101,6 +101,7 @@ export class KeysRoom {
       this.control.send({ kind: 'refused', generation, reason });
     } else {
       this.adopt(orders);
+      this.doors.serve();
       this.control.send({ kind: 'ready', generation });
     }
     this.files.clear();

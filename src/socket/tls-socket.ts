@@ -300,6 +300,14 @@ export class TlsSocket implements SocketPort, SocketHandler, TimerHandler, Seale
     return at;
   }
 
+  /** Signatures may be had again. Whether the handshake had waited for them. */
+  resumeHandshake(): boolean {
+    if (this.state !== T_HANDSHAKE || this.handshake?.isHeld !== true) return false;
+    this.handshake.resume();
+    this.sendHandshakeOutput(this.handshake);
+    return true;
+  }
+
   /** Tag of what the handshake sends. */
   protected get outputTag(): number {
     return 0;
@@ -311,9 +319,8 @@ export class TlsSocket implements SocketPort, SocketHandler, TimerHandler, Seale
     let failed = '';
     if (length > 0) {
       const id = acquireAtLeast(pool, length);
-      if (id === NO_BUFFER) {
-        failed = 'out of memory';
-      } else {
+      if (id === NO_BUFFER) failed = 'out of memory';
+      else {
         const at = pool.offsetOf(id);
         const taken = handshake.takeOutput(pool.bytes, pool.address, at, pool.sizeOf(id));
         const isLast = handshake.state !== H_CONTINUES && handshake.state !== H_COMPLETE;
@@ -338,10 +345,8 @@ export class TlsSocket implements SocketPort, SocketHandler, TimerHandler, Seale
     this.state = T_OPEN;
     this.owner.onTlsOpen(this, handshake);
     // Tickets follow the handshake in TLS 1.3; only OpenSSL can make sessions of them.
-    if (this.isServer || this.layer === null || this.layer.suite.version !== TLS13) {
-      handshake.free();
-      this.handshake = null;
-    }
+    if (this.isServer || this.layer === null || this.layer.suite.version !== TLS13)
+      this.endTickets(handshake);
     if (!this.isServer && this.state === T_OPEN) this.handler?.onConnect(this.handle, 0);
   }
 

@@ -96,15 +96,23 @@ export function exposeSecrets(ctx: number): void {
   SSL_CTX_set_keylog_callback(ctx, keylog);
 }
 
+/** Whether a server's signatures can be had just now. */
+export interface SignatureGate {
+  readonly isReachable: boolean;
+}
+
 export class Handshake {
   /** The SSL; 0 after `free`. */
   ssl: number;
   state: number;
+  /** What the peer sent waits until signatures can be had again: `resume` is to be called now and then. */
+  isHeld: boolean;
   /** Why it failed, in OpenSSL's words. */
   reason: string;
   /** Bytes that are to be sent to the peer. */
   outputBytes: number;
   private readonly isServer: boolean;
+  private readonly gate: SignatureGate | null;
   private readonly readBio: number;
   private readonly writeBio: number;
   private readonly clientSlot: SecretSlot;
@@ -120,11 +128,16 @@ export class Handshake {
   private readSequence: number;
   private writeSequence: number;
 
-  /** Takes over `ssl`, which is in accept or connect state. Throws where memory is exhausted. */
-  constructor(ssl: number, isServer: boolean) {
+  /**
+   * Takes over `ssl`, which is in accept or connect state. Where there is a gate, the handshake waits for it rather than
+   * fail. Throws where memory is exhausted.
+   */
+  constructor(ssl: number, isServer: boolean, gate: SignatureGate | null = null) {
     this.ssl = ssl;
     this.isServer = isServer;
+    this.gate = gate;
     this.state = H_CONTINUES;
+    this.isHeld = false;
     this.reason = '';
     this.outputBytes = 0;
     this.readBio = newMemoryBio();
@@ -156,6 +169,11 @@ export class Handshake {
   /** A client begins: its first message is output. */
   start(): void {
     this.advance();
+  }
+
+  /** Goes on where it was held, if signatures can be had again. */
+  resume(): void {
+    if (this.isHeld) this.advance();
   }
 
   /**
@@ -232,6 +250,8 @@ export class Handshake {
   /** Lets OpenSSL work on what it was fed. */
   private advance(): void {
     if (this.state !== H_CONTINUES) return;
+    this.isHeld = this.gate?.isReachable === false;
+    if (this.isHeld) return;
     ERR_clear_error();
     running = this;
     const result = SSL_do_handshake(this.ssl);

@@ -47,7 +47,7 @@ import {
   X509_get0_pubkey,
 } from '../sys/openssl-x509.ts';
 import { certificateBlocks, readKey, readServerCertificate, type ServerCertificate } from './certificate.ts';
-import { exposeSecrets } from './handshake.ts';
+import { exposeSecrets, type SignatureGate } from './handshake.ts';
 import {
   addNames,
   chooseByName,
@@ -110,6 +110,8 @@ export interface ServerContextOptions {
   readonly protocols: readonly string[];
   /** Where private keys come from; the material where absent. */
   readonly privateKeyFor?: PrivateKeySource;
+  /** What handshakes wait for, where keys are elsewhere. */
+  readonly gate?: SignatureGate | null;
 }
 
 /** The key that the material holds. */
@@ -131,6 +133,7 @@ function slotOf({ certificate }: LoadedCertificate): string {
 }
 
 export class ServerContexts {
+  readonly gate: SignatureGate | null;
   /** By what they hold: the places of their certificates. */
   private readonly contexts: Map<string, number>;
   private readonly defaultContext: number;
@@ -145,6 +148,7 @@ export class ServerContexts {
   /** Throws an Error with the reason where something can't be used; nothing is left behind then. */
   constructor(options: ServerContextOptions) {
     this.options = options;
+    this.gate = options.gate ?? null;
     this.contexts = new Map();
     this.leaves = [];
     this.keys = [];

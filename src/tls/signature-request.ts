@@ -16,10 +16,12 @@
  * Reply, REPLY_HEAD_BYTES + signature, at most REPLY_BYTES_MAX:
  *
  *   0  u8   version (1)
- *   1  u8   status (ReplyStatus); a signature follows 0 only
+ *   1  u8   status; a signature follows STATUS_SIGNED only
  *   2  u16  length of the signature
  *   4  u32  sequence number
  *   8       signature
+ *
+ * A greeting is a reply that nobody asked for, with STATUS_READY: whoever sends it answers from now on.
  */
 
 const VERSION = 1;
@@ -49,6 +51,8 @@ export const STATUS_REFUSED = 3;
 export const STATUS_RATE_LIMITED = 4;
 /** The signature could not be made. */
 export const STATUS_FAILED = 5;
+/** No answer but a greeting; its sequence number is 0. */
+export const STATUS_READY = 6;
 
 export interface SignatureRequest {
   readonly role: Role;
@@ -139,7 +143,7 @@ export function encodeReply(target: Uint8Array, reply: SignatureReply): number {
 export function decodeReply(bytes: Uint8Array): SignatureReply | null {
   if (bytes.length < REPLY_HEAD_BYTES || bytes.length > REPLY_BYTES_MAX) return null;
   const status = bytes[1];
-  if (bytes[0] !== VERSION || status > STATUS_FAILED) return null;
+  if (bytes[0] !== VERSION || status > STATUS_READY) return null;
   const length = u16(bytes, 2);
   if (length !== bytes.length - REPLY_HEAD_BYTES || length > 0 !== (status === STATUS_SIGNED)) return null;
   const signature = length === 0 ? EMPTY : bytes.subarray(REPLY_HEAD_BYTES);

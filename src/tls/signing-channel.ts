@@ -55,6 +55,11 @@ export class SigningChannel {
     this.limitWaits();
   }
 
+  /** Whether requests fail at once, since a wait was in vain. */
+  get isPaused(): boolean {
+    return this.now() < this.pausedUntilMs;
+  }
+
   /** The reply to `request`, valid until the next call, or null. A `SignatureExchange`, bound to this channel. */
   readonly exchange = (request: Uint8Array): Uint8Array | null => {
     const startMs = this.now();

@@ -14,25 +14,29 @@ import { readCertificate, X509_free } from '../sys/openssl-client.ts';
 import { X509_get0_pubkey } from '../sys/openssl-x509.ts';
 import { MSG_DONTWAIT } from '../sys/socket.ts';
 import { certificateBlocks } from './certificate.ts';
+import type { SignatureGate } from './handshake.ts';
 import { remoteKey, type SignatureExchange } from './remote-key.ts';
 import type { PrivateKeySource } from './server-contexts.ts';
-import { ROLE_CLIENT, ROLE_SERVER } from './signature-request.ts';
+import { decodeReply, REPLY_BYTES_MAX, ROLE_CLIENT, ROLE_SERVER, STATUS_READY } from './signature-request.ts';
 import { REPLY_TIMEOUT_MS, SigningChannel } from './signing-channel.ts';
 
 const MSG_PEEK = 2;
 
-export class Signing {
+export class Signing implements SignatureGate {
   private readonly timeoutMs: number;
   private channel: SigningChannel | null;
   private descriptor: number;
-  private readonly byte: ReturnType<typeof mapPrivate>;
+  /** Whoever is behind the door has said that it answers: a process that starts takes its time. */
+  private isGreeted: boolean;
+  private readonly memory: ReturnType<typeof mapPrivate>;
 
   /** `timeoutMs`: the longest wait for a signature. */
   constructor(timeoutMs: number = REPLY_TIMEOUT_MS) {
     this.timeoutMs = timeoutMs;
     this.channel = null;
     this.descriptor = -1;
-    this.byte = mapPrivate(4096);
+    this.isGreeted = false;
+    this.memory = mapPrivate(4096);
   }
 
   /** From now on signatures are asked for there: a SOCK_SEQPACKET descriptor, which goes to this. Throws where it is none. */
@@ -46,19 +50,30 @@ export class Signing {
   disconnect(): void {
     if (this.descriptor >= 0) close(this.descriptor);
     this.descriptor = -1;
+    this.isGreeted = false;
     this.channel?.free();
     this.channel = null;
   }
 
-  /** Whether somebody is behind the door; costs one system call. */
+  /** Whether somebody is behind the door who answers; costs one system call. */
   get isReachable(): boolean {
-    if (this.descriptor < 0) return false;
-    const result = negated(recv(this.descriptor, this.byte.address, 1, MSG_PEEK | MSG_DONTWAIT));
+    if (this.descriptor < 0 || this.channel?.isPaused === true) return false;
+    const { address, bytes } = this.memory;
+    if (!this.isGreeted) {
+      const length = negated(recv(this.descriptor, address, REPLY_BYTES_MAX, MSG_DONTWAIT));
+      this.isGreeted = length > 0 && decodeReply(bytes.subarray(0, length))?.status === STATUS_READY;
+      return this.isGreeted;
+    }
+    const result = negated(recv(this.descriptor, address, 1, MSG_PEEK | MSG_DONTWAIT));
     // Something that waits there is an answer that came too late.
     return result === -EAGAIN || result > 0;
   }
 
-  private readonly exchange: SignatureExchange = (request) => this.channel?.exchange(request) ?? null;
+  /** Fails at once where nobody answers: there is nothing to wait for. */
+  private readonly exchange: SignatureExchange = (request) => {
+    if (this.channel === null || (!this.isGreeted && !this.isReachable)) return null;
+    return this.channel.exchange(request);
+  };
 
   /** The keys of a server's certificates; numbers in the configuration's order. For `ServerContexts`. */
   serverKeys(keyIds: readonly number[]): PrivateKeySource {

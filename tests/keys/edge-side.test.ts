@@ -9,6 +9,7 @@ import { TicketSecrets } from '../../src/master/ticket-secrets.ts';
 import type { ServerContexts } from '../../src/tls/server-contexts.ts';
 import { Signing } from '../../src/tls/signing.ts';
 import { type TestCertificate, testAuthority, testFile } from '../fixtures/certificates.ts';
+import { until } from '../fixtures/patience.ts';
 import { needRoot, prepareMaster } from '../master/house.ts';
 import { shakeHands } from '../tls/server-handshake.ts';
 import { KeysHouse } from './keys-house.ts';
@@ -45,6 +46,11 @@ function load(tls: ServerTls, signing: Signing, { config, material }: Accepted):
   return contexts;
 }
 
+async function connect(signing: Signing, house: KeysHouse, slot = 0): Promise<void> {
+  signing.connect(house.door('edge', slot).descriptor);
+  await until(() => signing.isReachable, 20_000, 'the greeting');
+}
+
 describe('a worker whose keys are in another room', { timeout: 60_000 }, () => {
   it('shows each name its certificate, though it has no key', async () => {
     const all = [
@@ -55,7 +61,7 @@ describe('a worker whose keys are in another room', { timeout: 60_000 }, () => {
     const accepted = await accept(1, all);
     const house = await KeysHouse.start(accepted.keys);
     const signing = new Signing(5000);
-    signing.connect(house.door().descriptor);
+    await connect(signing, house);
     const contexts = load(new ServerTls(), signing, accepted);
     for (const version of [0x0303, 0x0304]) {
       for (const [index, letter] of ['a', 'b', 'c'].entries()) {
@@ -76,13 +82,13 @@ describe('a worker whose keys are in another room', { timeout: 60_000 }, () => {
     const house = await KeysHouse.start(first.keys, ring);
     ring.keepOnly(first);
     const [signing, tls] = [new Signing(5000), new ServerTls()];
-    signing.connect(house.door().descriptor);
+    await connect(signing, house);
     const contexts = load(tls, signing, first);
     assert.equal(shakeHands(contexts).serverError, '');
     await house.kill();
     assert.notEqual(shakeHands(contexts).serverError, '', 'nobody is there');
     const again = await KeysHouse.start(first.keys, ring);
-    signing.connect(again.door().descriptor);
+    await connect(signing, again);
     assert.equal(shakeHands(contexts).serverError, '');
     const second = await accept(2, [next]);
     assert.equal(await again.add(2, second.keys), 'ready 2');
@@ -100,11 +106,9 @@ describe('a worker whose keys are in another room', { timeout: 60_000 }, () => {
   it('takes tickets of other workers, though they have talked of nothing', async () => {
     const accepted = await accept(1, [authority.server(['a.example'])]);
     const house = await KeysHouse.start(accepted.keys);
-    const workers = [0, 1].map((slot) => {
-      const signing = new Signing(5000);
-      signing.connect(house.door('edge', slot).descriptor);
-      return load(new ServerTls(), signing, accepted);
-    });
+    const signing = [new Signing(5000), new Signing(5000)];
+    for (const [slot, each] of signing.entries()) await connect(each, house, slot);
+    const workers = signing.map((each) => load(new ServerTls(), each, accepted));
     const { session, resumed } = shakeHands(workers[0]);
     assert.equal(resumed, false);
     assert.equal(shakeHands(workers[1], { session }).resumed, true);

@@ -1,6 +1,7 @@
 /** A keys room in its house, for tests: the launcher, a ring of keys, doors. */
 
 import { createHash, createPublicKey } from 'node:crypto';
+import { after } from 'node:test';
 import type { KeyFile, KeyRole } from '../../src/config/material.ts';
 import { KeyRing } from '../../src/master/key-ring.ts';
 import type { Room } from '../../src/master/room.ts';
@@ -59,6 +60,11 @@ export class TestDoor {
   }
 }
 
+const houses: KeysHouse[] = [];
+after(() => {
+  for (const { room } of houses) room.kill('the tests are over');
+});
+
 export class KeysHouse {
   readonly ring: KeyRing;
   readonly room: Room;
@@ -83,6 +89,7 @@ export class KeysHouse {
         this.ended = reason;
       },
     });
+    houses.push(this);
     ring.furnish(this.room, { keys });
     this.send(1);
   }

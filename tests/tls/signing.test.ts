@@ -5,13 +5,20 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { join } from 'node:path';
 import { after, describe, it } from 'node:test';
-import { createMessagePair } from '../../src/sys/descriptors.ts';
+import { createMessagePair, MessageTransfer } from '../../src/sys/descriptors.ts';
 import { close } from '../../src/sys/libc.ts';
 import { EVP_PKEY_free } from '../../src/sys/openssl-client.ts';
 import { takeSignatureFailure } from '../../src/tls/remote-key.ts';
 import type { LoadedCertificate } from '../../src/tls/server-contexts.ts';
+import {
+  encodeReply,
+  REPLY_BYTES_MAX,
+  STATUS_READY,
+  STATUS_REFUSED,
+} from '../../src/tls/signature-request.ts';
 import { Signing } from '../../src/tls/signing.ts';
 import { type TestCertificate, testAuthority } from '../fixtures/certificates.ts';
+import { until } from '../fixtures/patience.ts';
 import { freeContexts, handshake, newContext, TLS13, withPublicKey } from './remote-key-handshake.ts';
 
 const authority = testAuthority();
@@ -65,7 +72,8 @@ describe('signing elsewhere', { timeout: 60_000 }, () => {
     for (let life = 0; life < 3; life++) {
       const { door, child } = startSigner(certificate, 7);
       signing.connect(door);
-      assert.equal(signing.isReachable, true);
+      assert.equal(handshake(context, peer).version, 0, 'it is still starting: nobody waits for it');
+      await until(() => signing.isReachable, 20_000, 'the greeting');
       assert.deepEqual(handshake(context, peer), { version: TLS13, client: '', server: '' });
       assert.equal(signing.isReachable, true);
       await stop(child);
@@ -76,19 +84,44 @@ describe('signing elsewhere', { timeout: 60_000 }, () => {
     signing.disconnect();
   });
 
-  it('is reachable where nothing but an answer that came too late waits', () => {
+  it('is reachable from a greeting on, whatever answers come too late, until the other end is gone', () => {
     const signing = new Signing();
-    const [ours, theirs] = pair();
-    const [other, end] = pair();
-    signing.connect(ours);
-    assert.equal(signing.isReachable, true);
-    signing.connect(other);
-    close(theirs);
-    assert.equal(signing.isReachable, true);
-    close(end);
-    assert.equal(signing.isReachable, false);
+    const reply = new Uint8Array(REPLY_BYTES_MAX);
+    for (let life = 0; life < 2; life++) {
+      const [ours, theirs] = pair();
+      signing.connect(ours);
+      assert.equal(signing.isReachable, false);
+      const transfer = new MessageTransfer(REPLY_BYTES_MAX);
+      const tell = (status: number): void => {
+        const length = encodeReply(reply, { status, sequence: 0, signature: new Uint8Array(0) });
+        transfer.bytes.set(reply.subarray(0, length));
+        transfer.send(theirs, length, [], false);
+      };
+      tell(STATUS_READY);
+      assert.equal(signing.isReachable, true);
+      assert.equal(signing.isReachable, true);
+      tell(STATUS_REFUSED);
+      assert.equal(signing.isReachable, true);
+      close(theirs);
+      transfer.unmap();
+    }
     signing.disconnect();
     assert.equal(signing.isReachable, false);
+  });
+
+  it('is not to be reached while a wait was in vain', async () => {
+    const signing = new Signing(20);
+    const context = remoteContext(signing, 7);
+    const peer = newContext(false, TLS13);
+    const { door, child } = startSigner(certificate, 7);
+    signing.connect(door);
+    await until(() => signing.isReachable, 20_000, 'the greeting');
+    child.kill('SIGSTOP');
+    assert.equal(handshake(context, peer).version, 0);
+    assert.equal(signing.isReachable, false);
+    freeContexts(context, peer);
+    signing.disconnect();
+    await stop(child);
   });
 
   it('knows the keys of client certificates by the paths of their files', async () => {
@@ -98,11 +131,13 @@ describe('signing elsewhere', { timeout: 60_000 }, () => {
     assert.throws(() => keys('nothing', client.keyPath), /the client certificate can’t be read/);
     const { door, child } = startSigner(client, 9, 'client');
     signing.connect(door);
+    await until(() => signing.isReachable, 20_000, 'the greeting');
     const key = keys(client.cert, client.keyPath);
     const context = newContext(false, TLS13, client.cert, key);
     const { door: serverDoor, child: server } = startSigner(certificate, 7);
     const other = new Signing(20_000);
     other.connect(serverDoor);
+    await until(() => other.isReachable, 20_000, 'the greeting');
     const listening = remoteContext(other, 7);
     assert.equal(handshake(listening, context).version, TLS13);
     freeContexts(context, listening);
