@@ -9,6 +9,7 @@
  */
 
 import { assert } from '../base/assert.ts';
+import { RecentBytes } from '../base/recent-bytes.ts';
 import { normalizePath } from '../http/path.ts';
 import { AddressWords, FAMILY_NONE, parseAddress, parseAddressBytes } from './ip-list.ts';
 
@@ -53,6 +54,9 @@ export class Router<T> {
   private readonly ipv6Addresses: AddressWords[];
   private readonly ipv6Hosts: HostTable<T>[];
   private readonly scratch: AddressWords;
+  /** The authority that was looked for last, and what was found. */
+  private readonly recent: RecentBytes;
+  private recentHost: HostTable<T> | null;
 
   /** Of two entries with the same host and path the first one counts. */
   constructor(entries: readonly RouterEntry<T>[], precedence: Precedence) {
@@ -95,6 +99,8 @@ export class Router<T> {
     this.names = new KeyTable(names, 0, hashBackward, LOWER_CASE);
     this.wildcards = new KeyTable(wildcards, nameHosts.length, hashBackward, LOWER_CASE);
     this.scratch = new AddressWords();
+    this.recent = new RecentBytes();
+    this.recentHost = null;
   }
 
   /**
@@ -102,6 +108,14 @@ export class Router<T> {
    * been validated; null where no key knows it (421).
    */
   findHost(bytes: Uint8Array, offset: number, length: number): HostTable<T> | null {
+    if (this.recent.matches(bytes, offset, length)) return this.recentHost;
+    const host = this.findAnyHost(bytes, offset, length);
+    this.recentHost = host;
+    this.recent.set(bytes, offset, length);
+    return host;
+  }
+
+  private findAnyHost(bytes: Uint8Array, offset: number, length: number): HostTable<T> | null {
     if (length > 0 && bytes[offset] === BRACKET_OPEN) return this.findIpv6(bytes, offset, length);
     let end = offset;
     const authorityEnd = offset + length;

@@ -8,6 +8,7 @@
  */
 
 import { hexValue } from '../base/bytes.ts';
+import { RecentBytes } from '../base/recent-bytes.ts';
 import { CHAR_CLASS, COLON, LABEL } from './char-class.ts';
 
 /** Longest name in DNS, in presentation form with its last dot, and one to spare (RFC 1035 §2.3.4). */
@@ -18,18 +19,25 @@ const DOT = 0x2e;
 const LEFT_BRACKET = 0x5b;
 const RIGHT_BRACKET = 0x5d;
 
+/** The valid authority that was seen last, and the length of its host part. */
+const recent = new RecentBytes();
+let recentHostLength = 0;
+
 /**
  * Length of the host part, brackets of an IPv6 literal included; what is left is `:port`. 0 for an empty
  * authority; -1 when it is invalid.
  */
 export function hostLengthOf(bytes: Uint8Array, offset: number, length: number): number {
+  if (recent.matches(bytes, offset, length)) return recentHostLength;
   if (length === 0) return 0;
   const end = offset + length;
   const hostEnd =
     bytes[offset] === LEFT_BRACKET ? literalEnd(bytes, offset, end) : nameEnd(bytes, offset, end);
   if (hostEnd < 0 || hostEnd === offset || hostEnd - offset > HOST_BYTES_MAX) return -1;
   if (hostEnd !== end && !isPort(bytes, hostEnd, end)) return -1;
-  return hostEnd - offset;
+  recentHostLength = hostEnd - offset;
+  recent.set(bytes, offset, length);
+  return recentHostLength;
 }
 
 /** End of a registered name or IPv4 address: labels between single dots; one dot may stand last. */
