@@ -3,9 +3,10 @@
  * run can end. Nothing is ever killed by name.
  */
 
-import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
+import { type ChildProcess, spawn } from 'node:child_process';
 import { connect } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { ProcessTree } from './proc.ts';
 
 /** The proxy under test has this core to itself. */
 export const PROXY_CORE = 0;
@@ -101,7 +102,7 @@ export class Child {
   /** SIGTERM, then SIGKILL after two seconds. */
   async stop(): Promise<void> {
     if (this.ended) return;
-    const descendants = processTree(this.pid);
+    const descendants = new ProcessTree(this.pid).pids();
     this.process.kill('SIGTERM');
     const timer = setTimeout(() => killAll(descendants), 2000);
     await this.end(5000).finally(() => clearTimeout(timer));
@@ -111,7 +112,7 @@ export class Child {
     if (this.ended) return this.process.exitCode;
     const { promise, resolve, reject } = Promise.withResolvers<number | null>();
     const timer = setTimeout(() => {
-      killAll(processTree(this.pid));
+      killAll(new ProcessTree(this.pid).pids());
       reject(new BenchError(`${this.name} did not end within ${timeoutMs} ms: ${this.errorOutput}`));
     }, timeoutMs);
     this.process.once('exit', (code) => resolve(code));
@@ -126,25 +127,9 @@ export class Child {
 /** Kills all that was started and is still there, with its descendants. For the last moment: no waiting. */
 export function killChildren(): void {
   for (const child of alive) {
-    if (child.pid !== undefined) killAll(processTree(child.pid));
+    if (child.pid !== undefined) killAll(new ProcessTree(child.pid).pids());
   }
   alive.clear();
-}
-
-/** `pid` and its descendants. */
-export function processTree(pid: number): number[] {
-  const children = new Map<number, number[]>();
-  const table = execFileSync('ps', ['-e', '-o', 'pid=,ppid='], { encoding: 'latin1' });
-  for (const line of table.split('\n')) {
-    const [child, parent] = line.trim().split(/\s+/).map(Number);
-    if (child === undefined || parent === undefined) continue;
-    const list = children.get(parent);
-    if (list === undefined) children.set(parent, [child]);
-    else list.push(child);
-  }
-  const tree = [pid];
-  for (let index = 0; index < tree.length; index++) tree.push(...(children.get(tree[index]) ?? []));
-  return tree;
 }
 
 function killAll(pids: readonly number[]): void {

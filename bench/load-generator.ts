@@ -1,4 +1,4 @@
-/** Drives a load generator against a port: bench/load (bench/load-tls where the scenario speaks TLS), or wrk. */
+/** Drives a load generator against a port: bench/load (bench/load-tls where the scenario speaks TLS), wrk, or h2load. */
 
 import { join } from 'node:path';
 import { BenchError, Child, LOAD_CORE } from './children.ts';
@@ -25,7 +25,7 @@ const LEAST_REQUESTS_PER_MS = 5;
 
 /** Whether wrk can run the scenario: it knows no open loop, and takes whatever TLS it is offered. */
 export function wrkCan(scenario: Scenario): boolean {
-  return scenario.rate === 0 && scenario.tls === null;
+  return scenario.rate === 0 && scenario.tls === null && scenario.streams === 0;
 }
 
 export async function runLoad(
@@ -38,6 +38,7 @@ export async function runLoad(
   if (generator === 'wrk' && wrkCan(scenario) && 'seconds' in amount) {
     return runWrk(scenario, port, Math.max(1, Math.round(amount.seconds)));
   }
+  if (scenario.streams > 0) return runH2load(scenario, port, amount);
   const args = [
     ...loadArguments(scenario, port),
     '-c',
@@ -104,6 +105,34 @@ async function runWrk(scenario: Scenario, port: number, seconds: number): Promis
     p99Us: wrkPercentile(text, '99'),
     p999Us: Number.NaN,
   };
+}
+
+/** It takes no times from h2load, which prints no percentiles. */
+async function runH2load(scenario: Scenario, port: number, amount: Amount): Promise<LoadResult> {
+  const { tls, connections, streams, path, bodyBytes } = scenario;
+  const [, ...others] = REQUEST_FIELDS;
+  const fields = others.flatMap((field) => ['-H', field.toLowerCase()]);
+  const much =
+    'seconds' in amount ? ['-D', `${Math.round(amount.seconds * 1000)}ms`] : ['-n', String(amount.requests)];
+  const secured = tls === null ? [] : [`--tls13-ciphers=${TLS_SUITES[tls.version]}`, '--groups=X25519'];
+  const load = [`-c${connections}`, `-m${streams}`, ...much, `--connect-to=127.0.0.1:${port}`];
+  const uri = `${tls === null ? 'http' : 'https'}://bench.example.com${path}`;
+  const child = new Child('h2load', LOAD_CORE, ['h2load', ...load, ...secured, ...fields, uri], {});
+  const plannedMs = 'seconds' in amount ? amount.seconds * 1000 : amount.requests / LEAST_REQUESTS_PER_MS;
+  const text = await child.output(plannedMs + GRACE_MS);
+  const requests = numberIn(text, /(\d+) succeeded, 0 failed, 0 errored, 0 timeout/);
+  const answered = numberIn(text, /status codes: (\d+) 2xx, 0 3xx, 0 4xx, 0 5xx/);
+  const contentBytes = numberIn(text, /\((\d+)\) data/);
+  // What was under way at the end has come in part.
+  const isWhole = contentBytes >= requests * bodyBytes && contentBytes <= answered * bodyBytes;
+  if (!(requests > 0) || !isWhole) throw new BenchError(`h2load was answered otherwise:\n${text}`);
+  const requestsPerSecond = numberIn(text, /finished in .*, ([\d.]+) req\/s/);
+  const unknown = { p50Us: Number.NaN, p90Us: Number.NaN, p99Us: Number.NaN, p999Us: Number.NaN };
+  return { requests, seconds: requests / requestsPerSecond, requestsPerSecond, ...unknown };
+}
+
+function numberIn(text: string, pattern: RegExp): number {
+  return Number(pattern.exec(text)?.[1] ?? Number.NaN);
 }
 
 const UNIT_US: Readonly<Record<string, number>> = { us: 1, ms: 1000, s: 1_000_000 };

@@ -38,21 +38,21 @@ export async function measureMemory(
   plan: MemoryPlan,
 ): Promise<MemorySample> {
   const secure = scenario.tls !== null;
-  const system = await System.start(place, name, { fresh: true, secure });
+  const system = await System.start(place, name, { fresh: true, secure, http2: false });
   try {
     await runLoad(place, 'load', scenario, system.port, { requests: plan.warmupRequests });
     await sleep(SETTLE_MS);
-    const before = memoryOf(system.pids());
+    const before = memoryOf(system.processes.pids());
     const holder = await holdIdle(place, scenario, system.port, plan.idleConnections);
     await sleep(SETTLE_MS);
-    const idle = memoryOf(system.pids());
+    const idle = memoryOf(system.processes.pids());
     await holder.stop();
     await runLoad(place, 'load', scenario, system.port, { requests: plan.requests / 2 });
     await sleep(SETTLE_MS);
-    const half = memoryOf(system.pids());
+    const half = memoryOf(system.processes.pids());
     await runLoad(place, 'load', scenario, system.port, { requests: plan.requests / 2 });
     await sleep(SETTLE_MS);
-    const after = memoryOf(system.pids());
+    const after = memoryOf(system.processes.pids());
     return {
       system: name,
       secure,

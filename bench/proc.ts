@@ -1,20 +1,75 @@
-/** What the kernel says of processes: processor time in nanoseconds and memory in KiB, from /proc. */
+/**
+ * What the kernel says of processes: processor time in nanoseconds and memory in KiB, from /proc. A system is the
+ * process that was started and all that descend from it.
+ */
 
 import { readdirSync, readFileSync } from 'node:fs';
 
 /**
- * Processor time of all threads of these processes, user and system, in nanoseconds (schedstat's first
- * number). Soft interrupts that ran in their context are in it, as the kernel counts them.
+ * A process and its descendants, which may come and go: each thread counts for what it had when it was last seen.
+ * What one uses after the last look before its end is lost; so there are looks in between while something is measured.
  */
-export function processorNs(pids: readonly number[]): number {
-  let total = 0;
-  for (const pid of pids) {
-    for (const thread of list(`/proc/${pid}/task`)) {
-      const text = read(`/proc/${pid}/task/${thread}/schedstat`);
-      total += Number(text.split(' ')[0] ?? 0);
-    }
+export class ProcessTree {
+  private readonly root: number;
+  /** Nanoseconds of each thread, by its id, that was ever seen. */
+  private readonly seen: Map<string, number>;
+
+  constructor(root: number) {
+    this.root = root;
+    this.seen = new Map();
   }
-  return total;
+
+  /** The processes that are there now, parents before their children. */
+  pids(): number[] {
+    const pids = [this.root];
+    for (let index = 0; index < pids.length; index++) {
+      for (const thread of list(`/proc/${pids[index]}/task`)) {
+        const children = read(`/proc/${pids[index]}/task/${thread}/children`).trim();
+        if (children !== '') pids.push(...children.split(' ').map(Number));
+      }
+    }
+    return pids;
+  }
+
+  /**
+   * Processor time of all threads so far, user and system, in nanoseconds (schedstat's first number). Soft interrupts
+   * that ran in their context are in it, as the kernel counts them.
+   */
+  processorNs(): number {
+    for (const pid of this.pids()) {
+      for (const thread of list(`/proc/${pid}/task`)) {
+        const ns = threadNs(pid, thread);
+        if (ns > 0) this.seen.set(thread, ns);
+      }
+    }
+    let total = 0;
+    for (const ns of this.seen.values()) total += ns;
+    return total;
+  }
+
+  /** Looks every LOOK_MS until the returned function is called. */
+  watch(): () => void {
+    const timer = setInterval(() => this.processorNs(), LOOK_MS);
+    return () => clearInterval(timer);
+  }
+}
+
+const LOOK_MS = 200;
+
+/** Processor time of a thread of the kernel's own; 0 where there is none. */
+export function kernelThreadNs(pid: number): number {
+  return threadNs(pid, String(pid));
+}
+
+function threadNs(pid: number, thread: string): number {
+  return Number(read(`/proc/${pid}/task/${thread}/schedstat`).split(' ')[0] ?? 0);
+}
+
+/** Which compartment a process of ours is, by the main file that it runs; its name where it runs none. */
+export function roleOf(pid: number): string {
+  const found = /\/(\w+)\/main\.(?:js|ts)/.exec(read(`/proc/${pid}/cmdline`))?.[1];
+  if (found === undefined) return read(`/proc/${pid}/comm`).trim();
+  return found === 'cli' ? 'master' : found;
 }
 
 export interface Memory {

@@ -1,6 +1,6 @@
 /** Results as Markdown: a table a scenario, the memory, and the bars that Sallyport has to clear. */
 
-import type { MemorySample, Results, Sample } from './results.ts';
+import type { HouseMember, MemorySample, Results, Sample } from './results.ts';
 import { valuesOf } from './results.ts';
 import { SCENARIOS, type Scenario } from './scenarios.ts';
 import { median, medianRatio } from './statistics.ts';
@@ -18,8 +18,8 @@ export interface Bar {
   readonly met: boolean;
 }
 
-/** Tables come in two families, which have their places in the documents. */
-export const FAMILIES = ['http', 'https'] as const;
+/** Tables come in families, which have their places in the documents. */
+export const FAMILIES = ['http', 'https', 'http2'] as const;
 export type Family = (typeof FAMILIES)[number];
 
 /** All that was measured. */
@@ -37,8 +37,13 @@ export function hasFamily(results: Results, family: Family): boolean {
   return tablesOf(results, family).length > 0;
 }
 
+function familyOf(scenario: Scenario): Family {
+  if (scenario.streams > 0) return 'http2';
+  return scenario.tls === null ? 'http' : 'https';
+}
+
 function scenariosOf(family: Family): Scenario[] {
-  return SCENARIOS.filter((scenario) => (scenario.tls !== null) === (family === 'https'));
+  return SCENARIOS.filter((scenario) => familyOf(scenario) === family);
 }
 
 function samplesOf(results: Results, family: Family): Sample[] {
@@ -47,7 +52,7 @@ function samplesOf(results: Results, family: Family): Sample[] {
 }
 
 function memoryOf(results: Results, family: Family): MemorySample[] {
-  return results.memory.filter((sample) => sample.secure === (family === 'https'));
+  return results.memory.filter(({ secure }) => (secure ? 'https' : 'http') === family);
 }
 
 function isMeasured(results: Results, scenario: Scenario): boolean {
@@ -59,6 +64,7 @@ function tablesOf(results: Results, family: Family): string[] {
   const parts = measured.map((scenario) => scenarioTable(results, scenario));
   const memory = memoryOf(results, family);
   if (memory.length > 0) parts.push(memoryTable(memory));
+  if (family === 'http' && results.house.length > 0) parts.push(houseTable(results.house));
   const all = bars(results, family);
   if (all.length > 0) parts.push(barsTable(all));
   return parts;
@@ -130,7 +136,7 @@ type Values = (value: (sample: Sample) => number, system?: SystemName) => number
 
 /** The columns that tell something about the scenario. */
 function columnsOf(scenario: Scenario): Column[] {
-  const { bodyBytes, tls, closeEach, rate } = scenario;
+  const { bodyBytes, tls, streams, closeEach, rate } = scenario;
   const middle = (of: Values, value: (sample: Sample) => number, digits = 0): string =>
     number(median(of(value)), digits);
   const beside = (system: SystemName) => (of: Values) =>
@@ -139,7 +145,8 @@ function columnsOf(scenario: Scenario): Column[] {
     { title: 'CPU µs/request', value: (of) => middle(of, processorUs, 2) },
     { title: '× nginx', value: beside('nginx') },
   ];
-  if (tls === null) columns.push({ title: '× forwarder', value: beside('forwarder') });
+  if (streams > 0) columns.push({ title: '× HAProxy', value: beside('haproxy') });
+  else if (tls === null) columns.push({ title: '× forwarder', value: beside('forwarder') });
   else if (closeEach)
     columns.push({ title: 'handshakes per CPU second', value: (of) => middle(of, perSecond) });
   columns.push(
@@ -151,6 +158,8 @@ function columnsOf(scenario: Scenario): Column[] {
       title: 'MB per CPU second',
       value: (of) => number(bodyBytes / median(of(processorUs)), 0),
     });
+  // h2load prints no percentiles.
+  if (streams > 0) return columns;
   columns.push(
     { title: 'p50 µs', value: (of) => middle(of, (sample) => sample.p50Us) },
     { title: 'p99 µs', value: (of) => middle(of, (sample) => sample.p99Us) },
@@ -177,7 +186,7 @@ const idleKib = (sample: MemorySample): number =>
 function memoryTable(samples: readonly MemorySample[]): string {
   const rows = samples.map((sample) => [
     SYSTEM_TITLES[sample.system],
-    number(sample.rssBeforeKib / 1024, 1),
+    number(sample.pssBeforeKib / 1024, 1),
     number(idleKib(sample), 2),
     number((sample.pssIdleKib - sample.pssBeforeKib) / sample.idleConnections, 2),
     number((sample.rssHalfKib - sample.rssBeforeKib) / 1024, 1),
@@ -187,7 +196,7 @@ function memoryTable(samples: readonly MemorySample[]): string {
   const [first] = samples;
   const columns = [
     'system',
-    'RSS after warm-up, MiB',
+    'PSS after warm-up, MiB',
     'RSS per idle connection, KiB',
     'PSS per idle connection, KiB',
     'RSS growth, first half, MiB',
@@ -196,6 +205,39 @@ function memoryTable(samples: readonly MemorySample[]): string {
   ];
   const title = `#### Memory${first.secure ? ' over TLS' : ''}: ${first.idleConnections} idle connections, then ${first.requests} requests`;
   return `${title}\n\n${table(columns, rows)}`;
+}
+
+/** Proportional memory of the idle house, in megabytes of 1,000,000 bytes. */
+const HOUSE_MB_MAX = 130;
+
+function megabytes(kib: number): number {
+  return (kib * 1024) / 1e6;
+}
+
+function houseMb(members: readonly HouseMember[]): number {
+  return members.reduce((sum, { pssKib }) => sum + megabytes(pssKib), 0);
+}
+
+function houseTable(members: readonly HouseMember[]): string {
+  const rows = members.map(({ role, pssKib, rssKib }) => [
+    role,
+    number(megabytes(pssKib), 1),
+    number(megabytes(rssKib), 1),
+  ]);
+  rows.push(['together', number(houseMb(members), 1), '']);
+  return `#### Memory of the idle house (two workers, TLS, health checks)\n\n${table(['process', 'PSS, MB', 'RSS, MB'], rows)}`;
+}
+
+function houseBars({ house }: Results): Bar[] {
+  if (house.length === 0) return [];
+  const mb = houseMb(house);
+  return [
+    {
+      title: `Idle house, PSS: at most ${HOUSE_MB_MAX} MB`,
+      measured: `${number(mb, 1)} MB`,
+      met: mb <= HOUSE_MB_MAX,
+    },
+  ];
 }
 
 function ratioBar(
@@ -216,11 +258,12 @@ function ratioBar(
 
 /** Growth of RSS over the second half of the requests that still counts as none: an allocator's own drift. */
 const GROWTH_KIB_MAX = 2048;
-const IDLE_KIB_MAX: Readonly<Record<Family, number>> = { http: 2, https: 32 };
+const IDLE_KIB_MAX: Readonly<Record<'http' | 'https', number>> = { http: 2, https: 32 };
 
 /** Only those whose scenarios were run. */
 export function bars(results: Results, family: Family): Bar[] {
-  return [...(family === 'http' ? httpBars : httpsBars)(results), ...memoryBars(results, family)];
+  const own = { http: httpBars, https: httpsBars, http2: http2Bars }[family](results);
+  return family === 'http2' ? own : [...own, ...memoryBars(results, family)];
 }
 
 function httpsBars(results: Results): Bar[] {
@@ -231,6 +274,13 @@ function httpsBars(results: Results): Bar[] {
     ...ratioBar(results, 'HTTPS proxy 10 MiB, CPU per byte, of nginx', 'https-10m', pair, 1),
     ...ratioBar(results, 'HTTPS file 10 MiB, CPU per byte, of nginx', 'https-file-10m', pair, 1),
   ];
+}
+
+function http2Bars(results: Results): Bar[] {
+  return SCENARIOS.filter((scenario) => familyOf(scenario) === 'http2').flatMap(({ name, title }) => [
+    ...ratioBar(results, `${title}, CPU, of nginx`, name, ['sallyport', 'nginx'], 0.8),
+    ...ratioBar(results, `${title}, CPU, of HAProxy`, name, ['sallyport', 'haproxy'], 1),
+  ]);
 }
 
 function httpBars(results: Results): Bar[] {
@@ -266,10 +316,11 @@ function httpBars(results: Results): Bar[] {
     ),
     ...ratioBar(results, 'File 1 KiB, CPU, of nginx', 'static-1k', ['sallyport', 'nginx'], 1),
     ...ratioBar(results, 'Proxy 10 MiB, CPU per byte, of nginx', 'proxy-10m', ['sallyport', 'nginx'], 1),
+    ...houseBars(results),
   ];
 }
 
-function memoryBars(results: Results, family: Family): Bar[] {
+function memoryBars(results: Results, family: 'http' | 'https'): Bar[] {
   const found: Bar[] = [];
   const limit = IDLE_KIB_MAX[family];
   for (const sample of memoryOf(results, family)) {

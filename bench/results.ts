@@ -39,6 +39,13 @@ export interface MemorySample {
   readonly pssAfterKib: number;
 }
 
+/** One process of the idle house, KiB. */
+export interface HouseMember {
+  readonly role: string;
+  readonly rssKib: number;
+  readonly pssKib: number;
+}
+
 export interface Results {
   readonly date: string;
   readonly environment: Readonly<Record<string, string>>;
@@ -47,6 +54,8 @@ export interface Results {
   readonly seconds: number;
   readonly samples: Sample[];
   readonly memory: MemorySample[];
+  /** Empty when it was not measured. */
+  readonly house: HouseMember[];
 }
 
 /** Values of one system in one scenario, a round each. */

@@ -14,6 +14,7 @@ import { dirname, join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { ensurePrerequisites } from '../tools/prerequisites.ts';
 import { accepts, BenchError, Child, killChildren, LOAD_CORE, PROXY_CORE } from './children.ts';
+import { HOUSE_NAME, measureHouse } from './house.ts';
 import { runLoad } from './load-generator.ts';
 import {
   FULL_MEMORY,
@@ -23,7 +24,7 @@ import {
   QUICK_MEMORY,
   TLS_MEMORY_NAME,
 } from './memory.ts';
-import { coreBusyNs, processorNs, setting, softInterruptThread } from './proc.ts';
+import { coreBusyNs, kernelThreadNs, setting, softInterruptThread } from './proc.ts';
 import { DISTURBANCE_MAX, markdown } from './report.ts';
 import type { Results } from './results.ts';
 import {
@@ -35,6 +36,7 @@ import {
 } from './scenarios.ts';
 import {
   checkWork,
+  h2cOriginPort,
   type Instance,
   LAUNCHER,
   originPort,
@@ -43,11 +45,12 @@ import {
   SYSTEM_NAMES,
   System,
   type SystemName,
+  startH2cOrigin,
   type Workplace,
 } from './systems.ts';
 import { writeDocs } from './write-docs.ts';
 
-const KNOWN_NAMES = [...SCENARIOS.map((scenario) => scenario.name), MEMORY_NAME, TLS_MEMORY_NAME];
+const KNOWN_NAMES = [...SCENARIOS.map((scenario) => scenario.name), MEMORY_NAME, TLS_MEMORY_NAME, HOUSE_NAME];
 
 const USAGE = `usage: npm run bench -- [options]
   --quick            short rounds, for a first look (at most 4 minutes; the whole takes up to 20)
@@ -57,8 +60,8 @@ const USAGE = `usage: npm run bench -- [options]
   --seconds S        seconds of load for each measurement (1.5; quick: 0.5)
   --generator wrk    all closed loops with wrk (each for whole seconds)
   --json FILE        where the results go (bench/out/bench.json)
-  --write-docs       puts the tables into docs/BENCHMARKS.md and README.md: those of plain HTTP, those of
-                     HTTPS, or both, by what was measured
+  --write-docs       puts the tables into docs/BENCHMARKS.md and README.md: those of plain HTTP, of HTTPS,
+                     and of HTTP/2 (which the README leaves out), by what was measured
   --port N           first of the ports that are used (24000)
   --no-build         don't build Sallyport first
 scenarios: ${KNOWN_NAMES.join(', ')}
@@ -69,6 +72,7 @@ interface Plan {
   readonly systems: readonly SystemName[];
   readonly memory: MemoryPlan | null;
   readonly tlsMemory: MemoryPlan | null;
+  readonly house: boolean;
   readonly rounds: number;
   readonly seconds: number;
   /** Instead of each scenario's own. */
@@ -138,6 +142,7 @@ function readPlan(argv: readonly string[]): Plan {
     systems: systems as SystemName[],
     memory: wanted(MEMORY_NAME) ? memory : null,
     tlsMemory: wanted(TLS_MEMORY_NAME) ? memory : null,
+    house: wanted(HOUSE_NAME),
     rounds: positive(values.rounds, quick ? 2 : 3),
     seconds: positive(values.seconds, quick ? 0.5 : 1.5),
     generator: generator ?? null,
@@ -185,11 +190,11 @@ function build(plan: Plan, place: Workplace): void {
 }
 
 const INSTANCES: readonly Instance[] = [false, true].flatMap((fresh) =>
-  [false, true].map((secure) => ({ fresh, secure })),
+  [false, true].flatMap((secure) => [false, true].map((http2) => ({ fresh, secure, http2 }))),
 );
 
 async function checkPorts(plan: Plan, place: Workplace): Promise<void> {
-  const ports = [originPort(place)];
+  const ports = [originPort(place), h2cOriginPort(place)];
   for (const name of plan.systems) {
     for (const instance of INSTANCES) ports.push(portOf(place, name, instance));
   }
@@ -230,18 +235,20 @@ async function measureCalmly(run: Run, scenario: Scenario, system: System, round
 /** One system in one scenario, once. */
 async function measure(plan: Plan, place: Workplace, scenario: Scenario, system: System, round: number) {
   await runLoad(place, 'load', scenario, system.port, { seconds: plan.seconds * WARM_UP_SHARE });
-  const pids = system.pids();
-  const softThread = [softInterruptThread(PROXY_CORE)];
-  const softBefore = processorNs(softThread);
+  const { processes } = system;
+  const softThread = softInterruptThread(PROXY_CORE);
+  const softBefore = kernelThreadNs(softThread);
   const busyBefore = coreBusyNs(PROXY_CORE);
-  const before = processorNs(pids);
+  const before = processes.processorNs();
+  const stopWatching = processes.watch();
   const startNs = process.hrtime.bigint();
   const result = await runLoad(place, plan.generator ?? scenario.generator, scenario, system.port, {
     seconds: plan.seconds,
   });
   const elapsedNs = Number(process.hrtime.bigint() - startNs);
-  const used = processorNs(pids) - before;
-  const soft = processorNs(softThread) - softBefore;
+  stopWatching();
+  const used = processes.processorNs() - before;
+  const soft = kernelThreadNs(softThread) - softBefore;
   const foreign = coreBusyNs(PROXY_CORE) - busyBefore - used - soft;
   return {
     ...result,
@@ -267,7 +274,12 @@ function isLate(plan: Plan, share: number): boolean {
 
 /** Whether this instance is the one for the scenario. */
 function isPlayedBy(scenario: Scenario, system: System): boolean {
-  return scenario.systems.includes(system.name) && system.secure === (scenario.tls !== null);
+  return scenario.systems.includes(system.name) && isFor(scenario, system);
+}
+
+/** Whether an instance speaks what the scenario does. */
+function isFor(scenario: Scenario, { secure, http2 }: { secure: boolean; http2: boolean }): boolean {
+  return secure === (scenario.tls !== null) && http2 === scenario.streams > 0;
 }
 
 /** Every scenario for a moment; ours also for as long as its compilers need to have their say. */
@@ -282,15 +294,15 @@ async function warmUp(plan: Plan, place: Workplace, system: System): Promise<voi
   await runLoad(place, 'load', { ...first, rate: 0 }, system.port, { seconds: COMPILERS_SECONDS });
 }
 
-/** An instance for plain HTTP, then one for TLS, of each system that has a part in a scenario of the kind. */
+/** An instance for plain HTTP, then one for TLS, and so on, of each system that has a part in a scenario of the kind. */
 async function startSystems(plan: Plan, place: Workplace): Promise<System[]> {
   const systems: System[] = [];
-  for (const secure of [false, true]) {
+  for (const instance of INSTANCES.filter(({ fresh }) => !fresh)) {
     for (const name of plan.systems) {
       const playsIn = (scenario: Scenario): boolean =>
-        scenario.systems.includes(name) && secure === (scenario.tls !== null);
+        scenario.systems.includes(name) && isFor(scenario, instance);
       if (!plan.scenarios.some(playsIn)) continue;
-      const system = await System.start(place, name, { fresh: false, secure });
+      const system = await System.start(place, name, instance);
       systems.push(system);
       await checkWork(place, system);
       await warmUp(plan, place, system);
@@ -356,17 +368,25 @@ async function bench(plan: Plan): Promise<void> {
   const results: Results = {
     date: new Date().toISOString(),
     environment: environment(),
-    generator: plan.generator ?? 'bench/load (bench/load-tls for HTTPS), but where wrk is named',
+    generator:
+      plan.generator ?? 'bench/load (bench/load-tls for HTTPS, h2load for HTTP/2), but where wrk is named',
     rounds: plan.rounds,
     seconds: plan.seconds,
     samples: [],
     memory: [],
+    house: [],
   };
   const origin = new Child('origin', LOAD_CORE, [join(place.dir, 'origin'), String(originPort(place))], {});
   await origin.listening(originPort(place), 5000);
+  const h2cOrigin = plan.scenarios.some(({ streams }) => streams > 0) ? await startH2cOrigin(place) : null;
   await runRounds(plan, place, results);
   await runMemory(plan, place, results);
+  if (plan.house && plan.systems.includes('sallyport')) {
+    progress(HOUSE_NAME);
+    results.house.push(...(await measureHouse(place)));
+  }
   await origin.stop();
+  await h2cOrigin?.stop();
   mkdirSync(dirname(plan.json), { recursive: true });
   writeFileSync(plan.json, `${JSON.stringify(results, null, 1)}\n`);
   const tables = markdown(results);

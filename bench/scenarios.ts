@@ -2,15 +2,17 @@
 
 import type { SystemName } from './systems.ts';
 
-/** bench/load, or wrk for a second opinion. */
-export type Generator = 'load' | 'wrk';
+/** bench/load, or wrk for a second opinion; h2load for HTTP/2. */
+export type Generator = 'load' | 'wrk' | 'h2load';
 
 /** Who takes part: every proxy, or those that serve files. */
 const PROXIES: readonly SystemName[] = ['sallyport', 'sallyport-epoll', 'nginx', 'haproxy', 'forwarder'];
 const FILE_SERVERS: readonly SystemName[] = ['sallyport', 'sallyport-epoll', 'nginx'];
 
-/** Those that speak TLS themselves. */
+/** Those that speak TLS themselves, and HTTP/2. */
 const TLS_PROXIES: readonly SystemName[] = ['sallyport', 'sallyport-epoll', 'nginx', 'haproxy'];
+/** Those that speak HTTP/2 to backends; nginx doesn't. */
+const H2C_PROXIES: readonly SystemName[] = ['sallyport', 'sallyport-epoll', 'haproxy'];
 
 export type TlsVersion = '1.2' | '1.3';
 
@@ -40,6 +42,8 @@ export interface Scenario {
   readonly closeEach: boolean;
   /** Over TLS, in this way; null: plain HTTP. */
   readonly tls: TlsLoad | null;
+  /** Over HTTP/2, with so many requests at once on each connection; 0: HTTP/1.1. */
+  readonly streams: number;
   /** Status of every response. */
   readonly status: number;
   /** Requests per second, whatever the system does; 0: as many as it can. */
@@ -60,6 +64,7 @@ function proxy(name: string, title: string, path: string, bodyBytes: number, con
     connections,
     closeEach: false,
     tls: null,
+    streams: 0,
     status: 200,
     rate: 0,
     generator: 'load',
@@ -81,6 +86,11 @@ function secure(scenario: Scenario, tls: TlsLoad = TLS_1_3): Scenario {
 /** A handshake and the smallest answer that all of them have: a redirect. */
 function handshakes(name: string, title: string, tls: TlsLoad): Scenario {
   return { ...secure(proxy(name, title, '/elsewhere', -1, 64), tls), closeEach: true, status: 301 };
+}
+
+/** 10 clients with 32 requests at once each, to backends of HTTP/1.1 (`/api/`) or h2c (`/h2c/`). */
+function multiplexed(name: string, title: string, path: string, systems: readonly SystemName[]): Scenario {
+  return { ...proxy(name, title, path, KIB, 10), streams: 32, generator: 'h2load', systems };
 }
 
 export const SCENARIOS: readonly Scenario[] = [
@@ -129,6 +139,19 @@ export const SCENARIOS: readonly Scenario[] = [
   secure(proxy('https-10m', 'HTTPS, TLS 1.3: proxy, 10 MiB, 8 connections', '/api/10m', 10 * MIB, 8)),
   secure(
     file('https-file-10m', 'HTTPS, TLS 1.3: file of 10 MiB, 8 connections', '/static/10m.bin', 10 * MIB, 8),
+  ),
+  multiplexed('h2c-http1', 'h2c, 10 × 32 streams: 1 KiB from HTTP/1.1', '/api/1k', TLS_PROXIES),
+  multiplexed('h2c-h2c', 'h2c, 10 × 32 streams: 1 KiB from h2c', '/h2c/1k', H2C_PROXIES),
+  secure(
+    multiplexed(
+      'h2-http1',
+      'HTTP/2 over TLS 1.3, 10 × 32 streams: 1 KiB from HTTP/1.1',
+      '/api/1k',
+      TLS_PROXIES,
+    ),
+  ),
+  secure(
+    multiplexed('h2-h2c', 'HTTP/2 over TLS 1.3, 10 × 32 streams: 1 KiB from h2c', '/h2c/1k', H2C_PROXIES),
   ),
 ];
 

@@ -8,7 +8,9 @@ import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { get, type IncomingMessage } from 'node:http';
 import { get as getSecurely } from 'node:https';
 import { join } from 'node:path';
-import { BenchError, Child, PROXY_CORE, processTree } from './children.ts';
+import { askHttp2 } from './ask-http2.ts';
+import { BenchError, Child, LOAD_CORE, PROXY_CORE } from './children.ts';
+import { ProcessTree } from './proc.ts';
 
 export type SystemName = 'sallyport' | 'sallyport-epoll' | 'nginx' | 'haproxy' | 'forwarder';
 
@@ -50,43 +52,65 @@ export function originPort(place: Workplace): number {
   return place.portBase;
 }
 
-/** Which of a system's instances: the long-lived one or the fresh one of memory runs; over TLS or in plain HTTP. */
+/** Which of a system's instances: the long-lived one or the fresh one of memory runs; over TLS or in plain HTTP; for HTTP/2. */
 export interface Instance {
   readonly fresh: boolean;
   readonly secure: boolean;
+  readonly http2: boolean;
 }
 
+/** Instances of a system: fresh or not, secure or not, HTTP/2 or not. */
+const ROWS = 8;
+
 /** Every instance of a system has a port of its own. */
-export function portOf(place: Workplace, name: SystemName, { fresh, secure }: Instance): number {
-  const row = (fresh ? 1 : 0) + (secure ? 2 : 0);
+export function portOf(place: Workplace, name: SystemName, { fresh, secure, http2 }: Instance): number {
+  const row = (fresh ? 1 : 0) + (secure ? 2 : 0) + (http2 ? 4 : 0);
   return place.portBase + 1 + SYSTEM_NAMES.indexOf(name) + row * SYSTEM_NAMES.length;
+}
+
+/** Where the origin is that speaks h2c. */
+export function h2cOriginPort(place: Workplace): number {
+  return place.portBase + 1 + ROWS * SYSTEM_NAMES.length;
+}
+
+/** The origin that speaks h2c: nginx, since the other one knows HTTP/1.1 alone. */
+export async function startH2cOrigin(place: Workplace): Promise<Child> {
+  const port = h2cOriginPort(place);
+  const file = fill(place, 'h2c-origin.conf', port, { fresh: false, secure: false, http2: true });
+  const child = new Child('h2c origin', LOAD_CORE, ['nginx', '-p', place.dir, '-c', file], {});
+  await child.listening(port, START_TIMEOUT_MS);
+  return child;
 }
 
 export class System {
   readonly name: SystemName;
   readonly secure: boolean;
+  readonly http2: boolean;
   readonly port: number;
   private readonly child: Child;
+  private readonly tree: ProcessTree;
 
-  private constructor(name: SystemName, secure: boolean, port: number, child: Child) {
+  private constructor(name: SystemName, { secure, http2 }: Instance, port: number, child: Child) {
     this.name = name;
     this.secure = secure;
+    this.http2 = http2;
     this.port = port;
     this.child = child;
+    this.tree = new ProcessTree(child.pid);
   }
 
   static async start(place: Workplace, name: SystemName, instance: Instance): Promise<System> {
     const port = portOf(place, name, instance);
-    const { command, env } = launch(place, name, port, instance.secure);
+    const { command, env } = launch(place, name, port, instance);
     const child = new Child(SYSTEM_TITLES[name], PROXY_CORE, command, env);
     await child.listening(port, START_TIMEOUT_MS);
-    return new System(name, instance.secure, port, child);
+    return new System(name, instance, port, child);
   }
 
-  /** All processes of the system, right now. */
-  pids(): number[] {
+  /** All processes of the system, right now and over time. */
+  get processes(): ProcessTree {
     if (this.child.ended) throw new BenchError(`${this.child.name} died: ${this.child.errorOutput}`);
-    return processTree(this.child.pid);
+    return this.tree;
   }
 
   async stop(): Promise<void> {
@@ -121,8 +145,8 @@ function certPathOf(place: Workplace): string {
   return join(place.dir, 'tls-cert.pem');
 }
 
-function launch(place: Workplace, name: SystemName, port: number, secure: boolean) {
-  const file = (template: string): string => fill(place, template, port, secure);
+function launch(place: Workplace, name: SystemName, port: number, instance: Instance) {
+  const file = (template: string): string => fill(place, template, port, instance);
   const env: Record<string, string> = {};
   let command: string[];
   switch (name) {
@@ -151,13 +175,24 @@ const TLS_SETTINGS: Readonly<Record<string, string>> = {
   'sallyport.toml': '[tls]\ncert_path = "{{dir}}/tls-cert.pem"\nkey_path = "{{dir}}/tls-key.pem"\n',
 };
 
+/** What `{{http2}}` stands for: in instances for HTTP/2, and in the others. */
+function http2Setting(template: string, { secure, http2 }: Instance): string {
+  if (template === 'sallyport.toml') return String(http2);
+  if (!http2) return '';
+  if (template === 'haproxy.cfg') return secure ? ' alpn h2,http/1.1' : ' proto h2';
+  return ' http2';
+}
+
 /** Fills a template in; the path of the result, which is named by its port. */
-function fill(place: Workplace, template: string, port: number, secure: boolean): string {
+export function fill(place: Workplace, template: string, port: number, instance: Instance): string {
+  const { secure } = instance;
   const text = readFileSync(join(import.meta.dirname, 'peers', template), 'utf8')
-    .replaceAll('{{ssl}}', secure ? TLS_SETTINGS[template] : '')
+    .replaceAll('{{ssl}}', secure ? (TLS_SETTINGS[template] ?? '') : '')
+    .replaceAll('{{http2}}', http2Setting(template, instance))
     .replaceAll('{{scheme}}', secure ? 'https' : 'http')
     .replaceAll('{{dir}}', place.dir)
     .replaceAll('{{port}}', String(port))
+    .replaceAll('{{h2c-origin}}', String(h2cOriginPort(place)))
     .replaceAll('{{origin}}', String(originPort(place)));
   const path = join(place.dir, `${port}-${template}`);
   writeFileSync(path, text);
@@ -169,15 +204,38 @@ function fill(place: Workplace, template: string, port: number, secure: boolean)
  * header rules applied, an unknown host and a closed path refused. The forwarder only has to forward.
  */
 export async function checkWork(place: Workplace, system: System): Promise<void> {
-  const { name, port, secure } = system;
+  const { name, port, secure, http2 } = system;
   const authority = secure ? readFileSync(certPathOf(place)) : null;
-  const ask = (host: string, path: string): Promise<Answer> => request(port, host, path, authority);
-  const echo = await ask('bench.example.com', '/api/echo');
-  if (echo.status !== 200) throw new BenchError(`${name}: /api/echo is ${echo.status}`);
+  const ask = (host: string, path: string): Promise<Answer> =>
+    http2 ? askHttp2(port, host, path, authority) : request(port, host, path, authority);
+  await checkForwarding(name, secure, '/api/echo', ask);
+  if (name === 'forwarder') return;
+  if (http2 && name !== 'nginx') await checkForwarding(name, secure, '/h2c/echo', ask);
+  const expected = [
+    { host: 'other.example.org', path: '/', status: 421 },
+    { host: 'bench.example.com', path: '/admin/', status: 403 },
+    { host: 'bench.example.com', path: '/elsewhere', status: 301 },
+  ];
+  for (const { host, path, status } of expected) {
+    const answer = await ask(host, path);
+    if (answer.status !== status)
+      throw new BenchError(`${name}: ${host}${path} is ${answer.status}, not ${status}`);
+  }
+}
+
+/** What reaches the origin, and what of its answer comes back. */
+async function checkForwarding(
+  name: SystemName,
+  secure: boolean,
+  path: string,
+  ask: (host: string, path: string) => Promise<Answer>,
+): Promise<void> {
+  const echo = await ask('bench.example.com', path);
+  if (echo.status !== 200) throw new BenchError(`${name}: ${path} is ${echo.status}`);
   if (name === 'forwarder') return;
   const head = echo.body.toLowerCase();
   for (const line of [
-    'get /api/echo http/1.1\r\n',
+    `get ${path} http/`,
     '\r\nhost: bench.example.com\r\n',
     '\r\nx-forwarded-for: 127.0.0.1\r\n',
     `\r\nx-forwarded-proto: ${secure ? 'https' : 'http'}\r\n`,
@@ -192,21 +250,11 @@ export async function checkWork(place: Workplace, system: System): Promise<void>
   if (echo.fields['x-content-type-options'] !== 'nosniff') {
     throw new BenchError(`${name} did not add X-Content-Type-Options`);
   }
-  const expected = [
-    { host: 'other.example.org', path: '/', status: 421 },
-    { host: 'bench.example.com', path: '/admin/', status: 403 },
-    { host: 'bench.example.com', path: '/elsewhere', status: 301 },
-  ];
-  for (const { host, path, status } of expected) {
-    const answer = await ask(host, path);
-    if (answer.status !== status)
-      throw new BenchError(`${name}: ${host}${path} is ${answer.status}, not ${status}`);
-  }
 }
 
-interface Answer {
+export interface Answer {
   readonly status: number;
-  readonly fields: IncomingMessage['headers'];
+  readonly fields: Readonly<Record<string, unknown>>;
   readonly body: string;
 }
 

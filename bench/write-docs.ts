@@ -18,7 +18,7 @@ export function writeDocs(results: Results, args: readonly string[]): void {
   for (const family of FAMILIES) {
     if (!hasFamily(results, family)) continue;
     replaceMarked('docs/BENCHMARKS.md', family, `${origin}\n\n${familyTables(results, family)}`);
-    replaceMarked('README.md', family, summary(results, family));
+    if (family !== 'http2') replaceMarked('README.md', family, summary(results, family));
   }
 }
 

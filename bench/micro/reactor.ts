@@ -15,7 +15,7 @@ import { SMALL } from '../../src/io/buffer-pool.ts';
 import { runReactor } from '../../src/io/loop.ts';
 import { openReactor } from '../../src/io/open.ts';
 import type { Handle, SocketHandler } from '../../src/io/reactor.ts';
-import { processorNs } from '../proc.ts';
+import { ProcessTree } from '../proc.ts';
 import { median, medianRatio } from '../statistics.ts';
 
 const SERVER_CORE = '0';
@@ -135,10 +135,10 @@ async function compare(title: string, closes: boolean, rounds: number, seconds: 
     for (const server of servers) load(server, 1);
     for (let round = 0; round < rounds; round++) {
       for (const server of servers) {
-        const pids = [server.process.pid ?? 0];
-        const before = processorNs(pids);
+        const processes = new ProcessTree(server.process.pid ?? 0);
+        const before = processes.processorNs();
         const requests = load(server, seconds);
-        server.costs.push((processorNs(pids) - before) / requests / 1000);
+        server.costs.push((processes.processorNs() - before) / requests / 1000);
       }
     }
   } finally {
