@@ -5,11 +5,12 @@ import { createServer, type RequestListener } from 'node:http';
 import { createServer as createHttp2Server } from 'node:http2';
 import { createServer as createHttpsServer } from 'node:https';
 import type { Server } from 'node:net';
+import { join } from 'node:path';
 import { afterEach, before, describe, it } from 'node:test';
 import { testAuthority } from '../fixtures/certificates.ts';
 import { until } from '../fixtures/patience.ts';
 import { KeysHouse, keyFile } from '../keys/keys-house.ts';
-import { needRoot, prepareMaster } from '../master/house.ts';
+import { needRoot, openFolder, prepareMaster } from '../master/house.ts';
 import { OutboundHouse, type OutboundRoom } from './outbound-room.ts';
 
 const PORT_FIRST = 22_100;
@@ -157,6 +158,40 @@ for (const io of ['io_uring', 'epoll'] as const)
       assert.equal(room.ended, '');
     });
   });
+
+describe('a server on a Unix socket', () => {
+  it('is checked there, also when it has made its socket anew', async () => {
+    const folder = openFolder();
+    const path = join(folder, 'backend.sock');
+    const serve = async (): Promise<Server> => {
+      const server = createServer((_, response) => response.end());
+      await new Promise<void>((resolve) =>
+        server.listen({ path, readableAll: true, writableAll: true }, resolve),
+      );
+      return server;
+    };
+    const toml = `[upstreams.local]
+servers = ["unix:${path}"]
+[upstreams.local.health_check]
+interval_secs = 1
+healthy_threshold = 1
+unhealthy_threshold = 1
+[path_routes."example.com"."/"]
+type = "Proxy"
+upstream = "local"
+`;
+    const room = start(new OutboundHouse({ hosts: HOSTS }, [], [folder]));
+    await room.configure(toml);
+    await verdict(room, 'local', false);
+    const first = await serve();
+    await verdict(room, 'local', true);
+    await new Promise((resolve) => first.close(resolve));
+    await verdict(room, 'local', false);
+    const second = await serve();
+    await verdict(room, 'local', true);
+    second.close();
+  });
+});
 
 describe('verdicts', () => {
   it('outlive the room that found them, and those of servers that are gone go', async () => {

@@ -90,8 +90,15 @@ export class OutboundHouse {
   private readonly memory: number;
   private readonly pipe: number;
 
-  /** `libraries`: of the system, which the room may read besides its own. */
-  constructor(files: SystemFiles = {}, libraries: readonly string[] = []) {
+  private readonly socketFolders: readonly string[];
+
+  /** `libraries`: of the system, which the room may read besides its own. `socketFolders`: of backends' sockets. */
+  constructor(
+    files: SystemFiles = {},
+    libraries: readonly string[] = [],
+    socketFolders: readonly string[] = [],
+  ) {
+    this.socketFolders = socketFolders;
     const bytes = SharedState.bytes(SLOTS);
     this.memory = createSharedMemory('test', bytes);
     const mapped = mapSharedMemory(this.memory, bytes);
@@ -130,7 +137,10 @@ export class OutboundHouse {
 
   /** With the test's own files in the place of the machine's. */
   plan(io: IoBackend): Plan {
-    const { plan } = planFor('outbound', 'outbound', [], undefined, { io });
+    const { plan } = planFor('outbound', 'outbound', [], undefined, {
+      io,
+      socketFolders: this.socketFolders,
+    });
     const others = (plan.root ?? []).filter(({ target }) => !(target in this.files));
     const own = Object.entries(this.files).map(([target, source]) => ({
       kind: 'bind' as const,
@@ -275,7 +285,9 @@ export class OutboundRoom {
 }
 
 function configOf(toml: string): Config {
-  const { config, problems } = loadConfig(`[server]\nlisten = "127.0.0.1:22000"\n${toml}`, '/etc/test.toml');
+  const { config, problems } = loadConfig(`[server]\nlisten = "127.0.0.1:22000"\n${toml}`, '/etc/test.toml', {
+    files: { kindOf: (path) => (path.endsWith('.sock') ? 'socket' : 'file'), isReachable: () => true },
+  });
   assert.ok(config !== null, JSON.stringify(problems));
   return config;
 }
