@@ -4,10 +4,12 @@
  */
 
 import { stat } from 'node:fs/promises';
+import { constants } from 'node:os';
 import type { Config } from '../config/model.ts';
 import { formatProblem } from '../config/problem.ts';
 import { Log } from '../log/log.ts';
 import type { House as HouseState } from '../shared/house-board.ts';
+import { unblockSignal } from '../sys/process.ts';
 import { measureLine, unmetDemands } from './describe.ts';
 import { Foundations } from './foundations.ts';
 import { House, workersOf } from './house.ts';
@@ -196,6 +198,7 @@ class Master {
     process.on('SIGINT', onStop);
     process.on('SIGHUP', () => this.reloadInTurn());
     process.on('SIGUSR1', () => this.inTurn('reopen', () => this.reopen()));
+    unblockSignal(constants.signals.SIGUSR1);
     process.on('SIGUSR2', () => this.inTurn('upgrade', () => this.upgrade()));
   }
 

@@ -66,6 +66,9 @@ export const sethostname = declare<(name: string, length: number) => number>('se
   LONG,
 ]);
 
+/** How (SIG_BLOCK and so on), the address of a sigset_t, that of the old one or 0. Returns an error number. */
+export const pthread_sigmask = declare<Numbers<3>>('pthread_sigmask', INT, [INT, LONG, LONG]);
+
 export const fcntl = declare<Numbers<3>>('fcntl', INT, [INT, INT, LONG]);
 export const poll = declare<Numbers<3>>('poll', INT, [LONG, LONG, INT]);
 export const memfd_create = declare<(name: string, flags: number) => number>('memfd_create', INT, [

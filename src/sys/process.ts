@@ -3,12 +3,22 @@
 import { ESRCH } from './errno.ts';
 import { negated } from './libc.ts';
 import { mapPrivate } from './memory.ts';
-import { getrlimit, prctl, sched_getaffinity, sched_setaffinity, setrlimit } from './process-calls.ts';
+import {
+  getrlimit,
+  prctl,
+  pthread_sigmask,
+  sched_getaffinity,
+  sched_setaffinity,
+  setrlimit,
+} from './process-calls.ts';
 
 const PR_SET_PDEATHSIG = 1;
 const PR_SET_DUMPABLE = 4;
 const SIGKILL = 9;
 const RLIM_INFINITY = 0xffffffffffffffffn;
+const SIG_UNBLOCK = 1;
+/** sizeof(sigset_t) of glibc. */
+const SIGNAL_SET_BYTES = 128;
 /** 8192 cores, the most that a kernel can be built for. */
 const CPU_SET_BYTES = 1024;
 
@@ -53,6 +63,17 @@ export function endWithParent(parent: number): number {
 /** No core dump, and no look at its memory by others of the same user. execve sets it back: call it in the room. */
 export function setUndumpable(): number {
   return negated(prctl(PR_SET_DUMPABLE, 0, 0, 0, 0));
+}
+
+/**
+ * Signals of that number reach the calling thread. With --disable-sigusr1 Node.js leaves SIGUSR1 blocked, so that a
+ * handler for it never runs.
+ */
+export function unblockSignal(number: number): number {
+  scratch.bytes.fill(0, 0, SIGNAL_SET_BYTES);
+  const bit = number - 1;
+  scratch.bytes[bit >> 3] = 1 << (bit & 7);
+  return -pthread_sigmask(SIG_UNBLOCK, scratch.address, 0);
 }
 
 /** Runs the calling thread, and those that it starts later, on that core alone. */
