@@ -6,7 +6,6 @@
 
 import { realpathSync, statSync } from 'node:fs';
 import type { Config } from '../config/model.ts';
-import { needsOutbound } from '../config/outbound-need.ts';
 import { splitConfiguration } from '../ipc/configuration-parts.ts';
 import type { Message } from '../ipc/message.ts';
 import type { PolledChannel } from '../ipc/polled-channel.ts';
@@ -18,6 +17,7 @@ import { type Foundations, NO_WORKER } from './foundations.ts';
 import type { Told } from './house-sink.ts';
 import type { Accepted } from './judge.ts';
 import type { Machine } from './machine.ts';
+import { coreOfWorker, neededRoles, workerCount } from './needed-rooms.ts';
 import { Peers } from './peers.ts';
 import { type Measure, type Plan, type Planned, planRoom, type Wishes } from './plan.ts';
 import { needsNewWorkers } from './restart-keys.ts';
@@ -96,7 +96,7 @@ export class House implements HouseOwner {
   /** What each role would get, for those that the configuration needs. */
   measures(config: Config): { readonly role: RoomRole; readonly measures: readonly Measure[] }[] {
     const wishes = wishesOf(config.security);
-    return rolesFor(config).map((role) => ({
+    return neededRoles(config).map((role) => ({
       role,
       measures: this.planned(role, config, wishes, 0).measures,
     }));
@@ -104,8 +104,8 @@ export class House implements HouseOwner {
 
   private planned(role: RoomRole, config: Config, wishes: Wishes, worker: number): Planned {
     const { io, machine, cores } = this.options;
-    const workers = workersOf(config, cores);
-    const core = role === 'edge' && workers > 1 ? cores[worker % cores.length] : -1;
+    const workers = workerCount(config, cores);
+    const core = role === 'edge' ? coreOfWorker(worker, workers, cores) : -1;
     return planRoom(COMPARTMENTS[role], requestFor(role, config, io, worker, core), wishes, machine);
   }
 
@@ -114,7 +114,7 @@ export class House implements HouseOwner {
   /** Starts all rooms of a configuration. Resolves to empty text when they are ready, else to the reason why not. */
   async start(accepted: Accepted): Promise<string> {
     this.options.foundations.keyRing.open(accepted.keys);
-    const places = rolesFor(accepted.config).flatMap((role) =>
+    const places = neededRoles(accepted.config).flatMap((role) =>
       role === 'edge' ? this.newWorkers(accepted) : [this.newPlace(role, accepted)],
     );
     const failure = await this.supervisor.start(places.map((place) => this.sourceOf(place)));
@@ -194,7 +194,7 @@ export class House implements HouseOwner {
   }
 
   private newWorkers(accepted: Accepted): Place[] {
-    const count = workersOf(accepted.config, this.options.cores);
+    const count = workerCount(accepted.config, this.options.cores);
     return Array.from({ length: count }, (_, worker) => this.newPlace('edge', accepted, worker));
   }
 
@@ -266,7 +266,7 @@ export class House implements HouseOwner {
   /** Those that workers depend on first. */
   private async changeRooms(next: Accepted): Promise<string> {
     const before = [...this.places.values()];
-    const roles = rolesFor(next.config);
+    const roles = neededRoles(next.config);
     for (const role of roles) {
       if (role === 'edge') continue;
       const place = this.places.get(role);
@@ -391,7 +391,7 @@ export class House implements HouseOwner {
   }
 
   private removeUnneeded(config: Config): void {
-    const roles = rolesFor(config);
+    const roles = neededRoles(config);
     for (const place of [...this.places.values()])
       if (!roles.includes(place.role)) void this.removePlace(place, 0);
   }
@@ -484,21 +484,4 @@ function master(): HouseRoom {
 /** Seconds since 1970, of milliseconds since this process began. */
 function startedSeconds(sinceStartMs: number): number {
   return Math.floor((performance.timeOrigin + sinceStartMs) / 1000);
-}
-
-/** Rooms that a configuration needs, in their order. */
-export function rolesFor(config: Config): RoomRole[] {
-  const roles: RoomRole[] = ['journal'];
-  const hasClientKeys = config.upstreams.some(({ servers }) =>
-    servers.some(({ clientKeyPath }) => clientKeyPath !== null),
-  );
-  if (config.tls !== null || hasClientKeys) roles.push('keys');
-  if (needsOutbound(config)) roles.push('outbound');
-  roles.push('edge');
-  return roles;
-}
-
-/** `server.threads`, where 0 is one for each core. */
-export function workersOf({ server }: Config, cores: readonly number[]): number {
-  return server.threads === 0 ? cores.length : server.threads;
 }

@@ -12,13 +12,14 @@ import type { House as HouseState } from '../shared/house-board.ts';
 import { unblockSignal } from '../sys/process.ts';
 import { measureLine, unmetDemands } from './describe.ts';
 import { Foundations } from './foundations.ts';
-import { House, workersOf } from './house.ts';
+import { House } from './house.ts';
 import { HouseSink } from './house-sink.ts';
 import { ioBackend } from './io-backend.ts';
 import { type Accepted, type Judged, judge } from './judge.ts';
 import { Listeners, listenerWishes } from './listeners.ts';
 import { LogFiles } from './log-files.ts';
 import { coresOf, probeMachine } from './machine.ts';
+import { workerCount } from './needed-rooms.ts';
 import { needingRestart, withoutRestart } from './restart-keys.ts';
 import { ServiceNotification } from './service-notification.ts';
 import { inheritance, startSuccessor } from './upgrade.ts';
@@ -120,7 +121,7 @@ class Master {
   async start(): Promise<string> {
     const { config } = this.inForce;
     const cores = coresOf();
-    const workers = workersOf(config, cores);
+    const workers = workerCount(config, cores);
     const logFiles = openLog(config);
     if (typeof logFiles === 'string') return logFiles;
     const { io, reason } = ioBackend();

@@ -20,6 +20,11 @@ export function neededRooms(config: Config): readonly NeededRoom[] {
   });
 }
 
+/** Their roles alone. */
+export function neededRoles(config: Config): RoomRole[] {
+  return neededRooms(config).map(({ role }) => role);
+}
+
 /** `server.threads`, where 0 means one for each of the places that coresOf gives. */
 export function workerCount({ server }: Config, cores: readonly number[]): number {
   return server.threads === 0 ? cores.length : server.threads;
