@@ -46,16 +46,26 @@ function hosts(address: string): void {
   renameSync(join(etc, 'hosts.new'), join(etc, 'hosts'));
 }
 
+/** A route to a backend by name. */
+function named(): string {
+  return `[path_routes."example.com"."/"]\ntype = "Proxy"\nurl = "http://origin.test:${port}"\n`;
+}
+
 function start(): Promise<Edge> {
-  const toml = `[path_routes."example.com"."/"]\ntype = "Proxy"\nurl = "http://origin.test:${port}"\n`;
   const script = 'mount --bind "$0" /etc && exec "$@"';
-  return startEdge(toml, { io: 'uring', prefix: ['unshare', '--mount', 'sh', '-c', script, etc] });
+  return startEdge(named(), { io: 'uring', prefix: ['unshare', '--mount', 'sh', '-c', script, etc] });
 }
 
 /** The answer's content; its status where that isn't 200. */
-function ask(edge: Edge): Promise<string> {
+function ask(edge: Edge, path = '/'): Promise<string> {
   return new Promise((resolve, reject) => {
-    const options = { port: edge.port, host: '127.0.0.1', headers: { host: 'example.com' }, agent: false };
+    const options = {
+      port: edge.port,
+      host: '127.0.0.1',
+      path,
+      headers: { host: 'example.com' },
+      agent: false,
+    };
     const asking = request(options, (response) => {
       let text = '';
       response.on('data', (chunk: Buffer) => (text += chunk.toString()));
@@ -80,6 +90,37 @@ describe('a backend by name', () => {
     await edge.logged('files of the system’s resolver are others now');
     await until(async () => (await ask(edge)) === SECOND, REFRESH_MS_MAX, 'the other address');
     for (let each = 0; each < 10; each++) assert.equal(await ask(edge), SECOND);
+    await edge.stop();
+  });
+
+  it('stays where it is while another configuration needs the room locked in another way', async () => {
+    hosts(FIRST);
+    const edge = await start();
+    const [before] = edge.rooms('outbound');
+    const folder = openFolder('socket');
+    const path = join(folder, 'backend.sock');
+    const server = createServer((_, response) => response.end('local'));
+    await new Promise<void>((resolve) => server.listen({ path, writableAll: true }, resolve));
+    const local = `[upstreams.local]
+servers = ["unix:${path}"]
+[upstreams.local.health_check]
+interval_secs = 1
+unhealthy_threshold = 1
+[path_routes."example.com"."/local/"]
+type = "Proxy"
+upstream = "local"
+`;
+    edge.rewrite(named() + local);
+    edge.signal('SIGHUP');
+    await edge.logged('the new configuration is in force', 0, 20_000);
+    assert.equal(edge.rooms('outbound').includes(before), false);
+    assert.equal(await ask(edge), FIRST);
+    assert.equal(await ask(edge, '/local/'), 'local');
+    // Whoever can't see the socket's folder would call it ill after the first check.
+    await new Promise<void>((resolve) => server.once('request', () => resolve()));
+    await new Promise<void>((resolve) => server.once('request', () => resolve()));
+    assert.equal(edge.stderr().includes('is now unhealthy'), false);
+    server.close();
     await edge.stop();
   });
 
