@@ -499,7 +499,7 @@ const ROUTE = section('What answers the requests of a host, or of a path and all
   }),
   url: key(text(BACKEND_URL_WORDS), {
     fallback: null,
-    meaning: `${PROXY_ONLY}the backend. Either this or \`upstream\`.`,
+    meaning: `${PROXY_ONLY}the backend. A name is resolved again every ten seconds, and all its addresses are used in turn. Either this or \`upstream\`.`,
     example: '"http://localhost:8080/app/"',
   }),
   upstream: key(text('the name of a group in [upstreams]'), {
