@@ -212,9 +212,11 @@ class Master {
     await this.left;
     clearInterval(board);
     clearInterval(look);
-    await this.house?.stop(this.inForce.config.server.shutdownTimeoutSecs * 1000, this.isReplaced, () =>
-      this.log.info('stopped'),
-    );
+    await this.house?.stop(this.inForce.config.server.shutdownTimeoutSecs * 1000, this.isReplaced, () => {
+      this.log.info('stopped');
+      // The journal is told to end next.
+      this.log.flush();
+    });
     await this.end();
     return EXIT_OK;
   }
