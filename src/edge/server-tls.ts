@@ -6,7 +6,7 @@
 import type { ServerMaterial, TicketSecret } from '../config/material.ts';
 import type { TlsConfig } from '../config/model.ts';
 import { readServerCertificate } from '../tls/certificate.ts';
-import type { SignatureGate } from '../tls/handshake.ts';
+import type { Reachability } from '../tls/handshake.ts';
 import { localPrivateKey, type PrivateKeySource, ServerContexts } from '../tls/server-contexts.ts';
 import type { TlsMaterial } from '../tls/settings.ts';
 import { TicketKeys } from '../tls/ticket-keys.ts';
@@ -48,7 +48,7 @@ export class ServerTls {
     material: TlsMaterial,
     http2Enabled: boolean,
     privateKeyFor: PrivateKeySource = localPrivateKey,
-    gate: SignatureGate | null = null,
+    gate: Reachability | null = null,
   ): ServerContexts {
     this.loaded = this.ticketsFor(settings, material);
     try {

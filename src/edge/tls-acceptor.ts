@@ -3,7 +3,7 @@
 import { Timer, type TimerHandler } from '../base/timer-wheel.ts';
 import type { Handle, Reactor } from '../io/reactor.ts';
 import { type TlsOwner, TlsSocket } from '../socket/tls-socket.ts';
-import { Handshake, type SignatureGate } from '../tls/handshake.ts';
+import { Handshake, type Reachability, type SignatureGate } from '../tls/handshake.ts';
 import type { ClientAddress } from './client-address.ts';
 import type { KernelTls } from './kernel-tls.ts';
 import { KernelTlsSocket } from './kernel-tls-socket.ts';
@@ -16,7 +16,7 @@ export interface TlsSessions {
   /** Where the kernel is to seal and open records. */
   readonly kernel?: KernelTls | null;
   /** What handshakes wait for, where private keys are elsewhere. */
-  readonly gate?: SignatureGate | null;
+  readonly gate?: Reachability | null;
 }
 
 /** The same sessions, whose records are left to the kernel. */
@@ -93,6 +93,10 @@ export class TlsAcceptor implements TlsOwner, TimerHandler, SignatureGate {
     const isReachable = this.sessions.gate?.isReachable !== false;
     if (!isReachable) this.retryIn(RETRY_MS);
     return isReachable;
+  }
+
+  newSession(): number {
+    return this.sessions.newSession();
   }
 
   private retryIn(delayMs: number): void {

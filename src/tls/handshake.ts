@@ -96,9 +96,15 @@ export function exposeSecrets(ctx: number): void {
   SSL_CTX_set_keylog_callback(ctx, keylog);
 }
 
-/** Whether a server's signatures can be had just now. */
-export interface SignatureGate {
+/** Whether signatures that are made elsewhere can be had just now. */
+export interface Reachability {
   readonly isReachable: boolean;
+}
+
+/** What a server's handshakes need where they are. */
+export interface SignatureGate extends Reachability {
+  /** A new SSL in accept state, for a handshake that begins anew; 0: no memory. */
+  newSession(): number;
 }
 
 export class Handshake {
@@ -113,8 +119,10 @@ export class Handshake {
   outputBytes: number;
   private readonly isServer: boolean;
   private readonly gate: SignatureGate | null;
-  private readonly readBio: number;
-  private readonly writeBio: number;
+  private readBio: number;
+  private writeBio: number;
+  /** All that the peer has sent, until it is answered: whoever signs may die over it. 0: not kept. */
+  private replayBio: number;
   private readonly clientSlot: SecretSlot;
   private readonly serverSlot: SecretSlot;
   private slotsHeld: boolean;
@@ -142,6 +150,7 @@ export class Handshake {
     this.outputBytes = 0;
     this.readBio = newMemoryBio();
     this.writeBio = newMemoryBio();
+    this.replayBio = gate === null ? 0 : newMemoryBio();
     this.clientSlot = secrets.acquire();
     this.serverSlot = secrets.acquire();
     this.slotsHeld = true;
@@ -161,6 +170,7 @@ export class Handshake {
 
   private abandon(): void {
     for (const bio of [this.readBio, this.writeBio]) if (bio !== 0) BIO_free(bio);
+    this.dropReplay();
     for (const slot of [this.clientSlot, this.serverSlot]) if (slot >= 0) secrets.release(slot);
     if (this.ssl !== 0) SSL_free(this.ssl);
     this.ssl = 0;
@@ -245,6 +255,37 @@ export class Handshake {
     this.inputBytes += length;
     if (this.inputBytes > INPUT_BYTES_MAX) this.fail('too many bytes in the handshake');
     else BIO_write(this.readBio, address, length);
+    if (this.replayBio !== 0) BIO_write(this.replayBio, address, length);
+  }
+
+  private dropReplay(): void {
+    if (this.replayBio !== 0) BIO_free(this.replayBio);
+    this.replayBio = 0;
+  }
+
+  /**
+   * The handshake has failed while signatures can't be had: it is held, and begins anew with what the peer has sent,
+   * which has heard nothing yet. Once at most. False: there is nothing to begin with.
+   */
+  private beginAnew(): boolean {
+    if (this.replayBio === 0 || this.gate === null || this.gate.isReachable) return false;
+    const ssl = this.gate.newSession();
+    const writeBio = newMemoryBio();
+    if (ssl === 0 || writeBio === 0) {
+      if (ssl !== 0) SSL_free(ssl);
+      if (writeBio !== 0) BIO_free(writeBio);
+      return false;
+    }
+    ERR_clear_error();
+    SSL_free(this.ssl);
+    this.ssl = ssl;
+    this.readBio = this.replayBio;
+    this.writeBio = writeBio;
+    this.replayBio = 0;
+    SSL_set_bio(ssl, this.readBio, writeBio);
+    this.outputBytes = 0;
+    this.isHeld = true;
+    return true;
   }
 
   /** Lets OpenSSL work on what it was fed. */
@@ -261,7 +302,9 @@ export class Handshake {
       this.state = H_COMPLETE;
       return;
     }
-    if (SSL_get_error(this.ssl, result) !== SSL_ERROR_WANT_READ) this.fail(opensslErrors());
+    if (SSL_get_error(this.ssl, result) === SSL_ERROR_WANT_READ) {
+      if (this.outputBytes > 0) this.dropReplay();
+    } else if (!this.beginAnew()) this.fail(opensslErrors());
   }
 
   private fail(reason: string): void {
@@ -376,6 +419,7 @@ export class Handshake {
   /** Gives OpenSSL's memory back, and the keys where nobody took them. */
   free(): void {
     if (this.ssl === 0) return;
+    this.dropReplay();
     // Else OpenSSL takes the connection for a broken one and its session for one that must not be resumed.
     if (this.state === H_COMPLETE) SSL_set_shutdown(this.ssl, SENT_AND_RECEIVED_SHUTDOWN);
     SSL_free(this.ssl);

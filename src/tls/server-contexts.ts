@@ -47,7 +47,7 @@ import {
   X509_get0_pubkey,
 } from '../sys/openssl-x509.ts';
 import { certificateBlocks, readKey, readServerCertificate, type ServerCertificate } from './certificate.ts';
-import { exposeSecrets, type SignatureGate } from './handshake.ts';
+import { exposeSecrets, type Reachability } from './handshake.ts';
 import {
   addNames,
   chooseByName,
@@ -111,7 +111,7 @@ export interface ServerContextOptions {
   /** Where private keys come from; the material where absent. */
   readonly privateKeyFor?: PrivateKeySource;
   /** What handshakes wait for, where keys are elsewhere. */
-  readonly gate?: SignatureGate | null;
+  readonly gate?: Reachability | null;
 }
 
 /** The key that the material holds. */
@@ -133,7 +133,7 @@ function slotOf({ certificate }: LoadedCertificate): string {
 }
 
 export class ServerContexts {
-  readonly gate: SignatureGate | null;
+  readonly gate: Reachability | null;
   /** By what they hold: the places of their certificates. */
   private readonly contexts: Map<string, number>;
   private readonly defaultContext: number;

@@ -14,7 +14,6 @@ import { readCertificate, X509_free } from '../sys/openssl-client.ts';
 import { X509_get0_pubkey } from '../sys/openssl-x509.ts';
 import { MSG_DONTWAIT } from '../sys/socket.ts';
 import { certificateBlocks } from './certificate.ts';
-import type { SignatureGate } from './handshake.ts';
 import { remoteKey, type SignatureExchange } from './remote-key.ts';
 import type { PrivateKeySource } from './server-contexts.ts';
 import { decodeReply, REPLY_BYTES_MAX, ROLE_CLIENT, ROLE_SERVER, STATUS_READY } from './signature-request.ts';
@@ -22,7 +21,7 @@ import { REPLY_TIMEOUT_MS, SigningChannel } from './signing-channel.ts';
 
 const MSG_PEEK = 2;
 
-export class Signing implements SignatureGate {
+export class Signing {
   private readonly timeoutMs: number;
   private channel: SigningChannel | null;
   private descriptor: number;
