@@ -5,7 +5,7 @@ import { NOT_BUILT } from '../config/not-built.ts';
 import { openReactor, ReactorUnavailable } from '../io/open.ts';
 import { COMPARTMENTS, type IoBackend } from '../master/compartments.ts';
 import { describe, measureLine, unmetDemands } from '../master/describe.ts';
-import type { Machine } from '../master/machine.ts';
+import { type Machine, unservedFiles } from '../master/machine.ts';
 import { neededRooms, workerCount } from '../master/needed-rooms.ts';
 import type { Wishes } from '../master/plan.ts';
 import { WishError, wishesOf } from '../master/wishes.ts';
@@ -56,6 +56,8 @@ export function machineLines(
   add(1, `I/O: ${io.words}`);
   if (config.performance.hugePagesEnabled)
     add(1, `Huge pages: ${io.hugePages ? 'for buffers' : 'this kernel gives none, ordinary ones are used'}`);
+  const unserved = unservedFiles(config);
+  if (unserved !== '') add(1, `Files: ${unserved}`);
   add(1, `Workers: ${workerWords(config, cores)}`);
   let wishes: Wishes;
   try {

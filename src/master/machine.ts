@@ -2,6 +2,8 @@
 
 import { existsSync, readFileSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
+import type { Config } from '../config/model.ts';
+import { canOpenBeneath } from '../sys/file.ts';
 import { landlockAbi } from '../sys/landlock.ts';
 import { hasCapability, isKnownUserId, isWithoutCapabilities } from '../sys/privileges.ts';
 import { coreAffinity } from '../sys/process.ts';
@@ -24,6 +26,12 @@ export interface Machine {
   readonly namespaces: readonly string[];
   /** Ids from here on exist in this user namespace up to below that. */
   readonly userIdsBelow: number;
+}
+
+/** Why no file of a configuration's routes can be served here, in words; empty where they can, or there are none. */
+export function unservedFiles({ routes }: Config, canOpen = canOpenBeneath()): string {
+  if (canOpen || !routes.some(({ action }) => action.type === 'File')) return '';
+  return 'no file can be served: openat2 is forbidden here, by which the kernel keeps requests within their folders. RestrictSUIDSGID= of systemd does that, and filters of old containers';
 }
 
 const NAMESPACES = '/proc/self/ns';

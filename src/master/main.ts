@@ -18,7 +18,7 @@ import { ioBackend } from './io-backend.ts';
 import { type Accepted, type Judged, judge } from './judge.ts';
 import { Listeners, listenerWishes } from './listeners.ts';
 import { LogFiles } from './log-files.ts';
-import { coresOf, probeMachine } from './machine.ts';
+import { coresOf, probeMachine, unservedFiles } from './machine.ts';
 import { workerCount } from './needed-rooms.ts';
 import { needingRestart, withoutRestart } from './restart-keys.ts';
 import { ServiceNotification } from './service-notification.ts';
@@ -146,12 +146,17 @@ class Master {
     }
     for (const note of this.listeners.notes) this.log.warn(note);
     this.warnOfUnverified(config);
+    const unserved = unservedFiles(config);
+    if (unserved !== '') this.log.error(unserved);
     const failure = await this.house.start(this.inForce);
     if (failure !== '') return failure;
     this.log.info(`ready, with ${io}`, { because: reason, workers });
-    inherited?.ready();
-    if (inherited !== null) this.listeners.takeOver();
-    this.service.mainProcess(process.pid);
+    if (inherited !== null) {
+      // Before the old one goes, since the service is over for its manager when its main process ends.
+      this.service.mainProcess(process.pid);
+      inherited.ready();
+      this.listeners.takeOver();
+    }
     this.service.ready(`${workers} ${workers === 1 ? 'worker' : 'workers'}`);
     return '';
   }

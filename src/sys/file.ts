@@ -69,6 +69,16 @@ export function openBeneath(root: number, pathAddress: number): number {
   return negated(openat2(SYS_openat2, root, pathAddress, HOW_WAITING_ADDRESS, OPEN_HOW_BYTES));
 }
 
+/** Whether openat2 can be called here at all: some filters forbid it, since they can't see its flags. Set-up only. */
+export function canOpenBeneath(): boolean {
+  const root = openDirectory('/');
+  if (root < 0) return false;
+  const fd = openBeneath(root, DOT_ADDRESS);
+  close(root);
+  if (fd >= 0) close(fd);
+  return fd >= 0;
+}
+
 /** What `statDescriptor` found. One object, overwritten by each call. */
 export const stat = { regular: false, directory: false, size: 0, inode: 0, modifiedMs: 0 };
 
