@@ -49,6 +49,8 @@ function startSigner({ keyPath }: TestCertificate, keyId: number, role = 'server
 }
 
 async function stop(child: ChildProcess): Promise<void> {
+  // One whose door has closed ends by itself.
+  if (child.exitCode !== null || child.signalCode !== null) return;
   child.kill('SIGKILL');
   await once(child, 'exit');
 }
