@@ -35,6 +35,8 @@ export interface ConnectionTask {
   readonly slot: number;
   readonly totalMax: number;
   readonly perAddressMax: number;
+  /** Gives nothing back. */
+  readonly keeps: boolean;
   readonly clients: number;
   readonly tries: number;
 }
@@ -84,7 +86,6 @@ function runConnections(task: ConnectionTask): number {
   const { tally, words } = wordsOf(connectionBytes(task.slots));
   const counts = new ConnectionCounts(words, task.slots, task.slot, 0x5eed);
   const held: number[] = [];
-  let refused = 0;
   const raise = (at: number): void => {
     const now = Atomics.add(tally, at, 1) + 1;
     for (let most = Atomics.load(tally, at + 1); now > most; ) {
@@ -99,7 +100,8 @@ function runConnections(task: ConnectionTask): number {
       held.push(client);
       raise(0);
       raise(2 + client * 2);
-    } else refused++;
+    }
+    if (task.keeps) continue;
     if (attempt % 3 === 2 || held.length > 20) {
       const gone = held.shift();
       if (gone === undefined) continue;
@@ -108,12 +110,13 @@ function runConnections(task: ConnectionTask): number {
       counts.give(clientOf(gone));
     }
   }
+  if (task.keeps) return held.length;
   for (const client of held) {
     Atomics.sub(tally, 0, 1);
     Atomics.sub(tally, 2 + client * 2, 1);
     counts.give(clientOf(client));
   }
-  return refused;
+  return 0;
 }
 
 function runHouse(task: HouseTask): number {

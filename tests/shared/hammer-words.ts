@@ -94,8 +94,14 @@ export class HammerProcess {
     return result;
   }
 
-  goOn(): void {
-    this.child.kill('SIGCONT');
+  /** Lets a process that stopped itself go on, or is about to stop, and returns what it says next. */
+  async goOn(): Promise<unknown> {
+    const again = setInterval(() => this.child.kill('SIGCONT'), 20);
+    try {
+      return await this.heard();
+    } finally {
+      clearInterval(again);
+    }
   }
 
   async kill(): Promise<void> {

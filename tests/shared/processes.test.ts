@@ -114,9 +114,7 @@ describe('request rates over several processes', () => {
         one.begin({ ...task, stopAt });
         assert.equal(await one.heard(), 'held');
         assert.equal(await two.run({ ...task, slot: 1 }), 180);
-        const result = one.heard();
-        one.goOn();
-        assert.equal(await result, 0);
+        assert.equal(await one.goOn(), 0);
         assert.deepEqual([...memory.tally.subarray(0, 3)], [60, 60, 60]);
       });
     });
@@ -125,8 +123,8 @@ describe('request rates over several processes', () => {
   it('lose nobody’s count when processes are killed at random moments', async () => {
     const entries = 65_536;
     const memory = new HammerMemory(rateLimiterBytes(entries));
-    const limit = 3_000_000;
-    const task = { ...RATES, entries, limit, clients: 4, tries: 1_000_000, tallies: 4 };
+    const limit = 800_000;
+    const task = { ...RATES, entries, limit, clients: 4, tries: 150_000, tallies: 4 };
     let killed = 0;
     const survivor = await HammerProcess.start(memory);
     const survived = survivor.run({ ...task, slot: 9 });
@@ -153,28 +151,46 @@ describe('request rates over several processes', () => {
 });
 
 describe('counts of connections over several processes', () => {
+  const slots = 4;
+  const task = {
+    kind: 'connections',
+    slots,
+    totalMax: 30,
+    perAddressMax: 6,
+    keeps: false,
+    clients: 11,
+    tries: 30_000,
+  } as const;
+
   it('never exceed a limit, of all or of one address, and end at nothing', async () => {
-    const slots = 4;
     await withProcesses(slots, connectionBytes(slots), async (memory, processes) => {
-      const task = {
-        kind: 'connections',
-        slots,
-        totalMax: 30,
-        perAddressMax: 6,
-        clients: 11,
-        tries: 30_000,
-      } as const;
-      const refused = await Promise.all(processes.map((each, slot) => each.run({ ...task, slot })));
-      assert.ok(refused.every((count) => Number(count) > 0));
+      await Promise.all(processes.map((each, slot) => each.run({ ...task, slot })));
       assert.equal(memory.tally[0], 0);
-      assert.ok(memory.tally[1] <= 30 && memory.tally[1] >= 25, `at most ${memory.tally[1]} of 30`);
+      assert.ok(memory.tally[1] > 0 && memory.tally[1] <= 30, `at most ${memory.tally[1]} of 30`);
       for (let client = 0; client < 11; client++) {
         const most = memory.tally[2 + client * 2 + 1];
-        assert.ok(most <= 6 && most >= 2, `client ${client}: at most ${most} of 6`);
+        assert.ok(most > 0 && most <= 6, `client ${client}: at most ${most} of 6`);
       }
       assert.ok(memory.words.subarray(0, slots * 16).every((count) => count === 0));
     });
   });
+
+  for (const { name, change, expected } of [
+    { name: 'of all', change: {}, expected: 30 },
+    { name: 'of one address', change: { totalMax: 1000 }, expected: 66 },
+  ]) {
+    it(`reach a limit ${name} exactly where nobody gives anything back`, async () => {
+      await withProcesses(slots, connectionBytes(slots), async (_memory, processes) => {
+        const results = await Promise.all(
+          processes.map((each, slot) => each.run({ ...task, ...change, keeps: true, slot })),
+        );
+        assert.equal(
+          results.reduce((sum: number, each) => sum + Number(each), 0),
+          expected,
+        );
+      });
+    });
+  }
 });
 
 describe('the house’s board over several processes', () => {
@@ -186,17 +202,14 @@ describe('the house’s board over several processes', () => {
       void done.then(() => {
         ended = true;
       });
-      const seen = new Set<number>();
       while (!ended) {
         for (let reads = 0; reads < 200; reads++) {
           const house = board.read();
           if (house === null) continue;
-          seen.add(house.generation);
           assert.deepEqual(house, houseOf(house.generation));
         }
         await pause(0);
       }
-      assert.ok(seen.size > 20, `${seen.size} houses were seen`);
       assert.equal(board.read()?.generation, 20_000);
     });
   });
