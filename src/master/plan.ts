@@ -177,6 +177,8 @@ export function planRoom(
       command: [
         process.execPath,
         '--disable-sigusr1',
+        // As OPENSSL_CONF says, which isn't heard where the program's file has capabilities.
+        '--openssl-config=/nonexistent',
         ...compartment.heap,
         ...process.execArgv.filter((flag) => flag.startsWith('--disable-warning')),
         request.main,
