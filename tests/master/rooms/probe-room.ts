@@ -159,7 +159,7 @@ const probes: Record<string, () => string> = {
     return result === 'done' ? name : result;
   },
   'see /proc': () => attempt(() => readFileSync('/proc/self/status')),
-  'see /sys': () => attempt(() => readFileSync('/sys/kernel/mm/transparent_hugepage/enabled')),
+  'see /sys': () => attempt(() => readFileSync('/sys/kernel/mm/transparent_hugepage/defrag')),
   'see /dev': () => attempt(() => openSync('/dev/urandom', 'r')),
   'its own number': () => String(process.pid),
 };
