@@ -38,6 +38,7 @@ import {
 import { isNormalPath, normalizePath } from '../http/path.ts';
 import { type BufferId, NO_BUFFER } from '../io/buffer-pool.ts';
 import type { FileHandle, Reactor } from '../io/reactor.ts';
+import type { AccessRecord } from '../log/line.ts';
 import type { ClientAddress } from './client-address.ts';
 import type { EdgeContext } from './context.ts';
 import { effectiveClient } from './forwarded.ts';
@@ -489,6 +490,23 @@ export class Exchange implements ResponseTarget, VariableSource {
       this.headBuffer = NO_BUFFER;
     }
     this.scratch.release();
+  }
+
+  /** Says where in memory the log finds the host and the path of the request. False: not there, or not as plain as that. */
+  locateForLog(record: AccessRecord): boolean {
+    const { request } = this;
+    const method = METHOD_NAMES[request.methodId];
+    if (this.headBuffer === NO_BUFFER || method === '') return false;
+    const { pathOffset, queryOffset } = request;
+    const end = queryOffset < 0 ? pathOffset + request.pathLength : queryOffset + request.queryLength;
+    record.method = method;
+    record.located = true;
+    record.source = this.reactor.pool.bytes;
+    record.hostOffset = request.authorityOffset;
+    record.hostLength = request.authorityLength;
+    record.pathOffset = pathOffset;
+    record.pathLength = end - pathOffset;
+    return true;
   }
 
   /** What the log tells of the request, as text, while its head is there. Allocates. */

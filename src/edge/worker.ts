@@ -695,11 +695,17 @@ export class EdgeWorker
 
   private logAccess(exchange: Exchange): void {
     const { record, reactor } = this;
-    exchange.keepForLog();
     record.client = exchange.client?.text ?? '';
-    record.method = exchange.loggedMethod;
-    record.host = exchange.loggedHost;
-    record.path = exchange.loggedPath;
+    if (exchange.locateForLog(record)) {
+      record.host = '';
+      record.path = '';
+    } else {
+      exchange.keepForLog();
+      record.located = false;
+      record.method = exchange.loggedMethod;
+      record.host = exchange.loggedHost;
+      record.path = exchange.loggedPath;
+    }
     record.status = exchange.sentStatus;
     record.bytes = exchange.responseBytes;
     record.durationMs = reactor.nowMs - exchange.startMs;

@@ -4,6 +4,8 @@
  * text are escaped, and every value is bounded. Pure.
  */
 
+import { putText } from '../base/bytes.ts';
+
 export type Level = 'trace' | 'debug' | 'info' | 'warn' | 'error';
 export type Format = 'text' | 'json';
 
@@ -30,6 +32,13 @@ export class AccessRecord {
   requestId: string;
   /** Word of the fault that ended it (http/fault.ts); empty: none. */
   reason: string;
+  /** Host and path lie in `source`, Latin-1, and not in `host` and `path`. */
+  located: boolean;
+  source: Uint8Array;
+  hostOffset: number;
+  hostLength: number;
+  pathOffset: number;
+  pathLength: number;
 
   constructor() {
     this.client = '';
@@ -42,7 +51,27 @@ export class AccessRecord {
     this.upstream = '';
     this.requestId = '';
     this.reason = '';
+    this.located = false;
+    this.source = NO_BYTES;
+    this.hostOffset = 0;
+    this.hostLength = 0;
+    this.pathOffset = 0;
+    this.pathLength = 0;
   }
+
+  /** Makes text of what lies in `source`. Allocates. */
+  bringHome(): void {
+    if (!this.located) return;
+    this.located = false;
+    this.host = latin1(this.source, this.hostOffset, this.hostLength);
+    this.path = latin1(this.source, this.pathOffset, this.pathLength);
+  }
+}
+
+const NO_BYTES = new Uint8Array(0);
+
+function latin1(bytes: Uint8Array, offset: number, length: number): string {
+  return Buffer.from(bytes.buffer, bytes.byteOffset + offset, length).latin1Slice(0, length);
 }
 
 /** A line with its newline. `wallMs` is milliseconds since 1970. */
@@ -67,8 +96,9 @@ export function formatEntry(
   return `${line}\n`;
 }
 
-/** The same for a request. Written out, since it may happen for every request. */
+/** The same for a request. access-line.ts writes the same of those that need no escape. */
 export function formatAccess(format: Format, wallMs: number, record: AccessRecord): string {
+  record.bringHome();
   const time = formatTime(wallMs);
   if (format === 'json') {
     return (
@@ -87,20 +117,41 @@ export function formatAccess(format: Format, wallMs: number, record: AccessRecor
   );
 }
 
+/** Bytes of a time: RFC 3339 with milliseconds, UTC. */
+export const TIME_BYTES = 24;
+
 /** The second that was formatted last: most entries share theirs with the one before. */
 let lastSecond = Number.NaN;
 let lastSecondText = '';
+const lastSecondBytes = new Uint8Array(TIME_BYTES);
 
-/** RFC 3339 with milliseconds, UTC. */
+function formatSecond(second: number): void {
+  lastSecond = second;
+  lastSecondText = new Date(second * 1000).toISOString().slice(0, 20);
+  putText(lastSecondBytes, 0, lastSecondText);
+}
+
 function formatTime(wallMs: number): string {
   const second = Math.floor(wallMs / 1000);
-  if (second !== lastSecond) {
-    lastSecond = second;
-    lastSecondText = new Date(second * 1000).toISOString().slice(0, 20);
-  }
+  if (second !== lastSecond) formatSecond(second);
   const ms = Math.floor(wallMs) - second * 1000;
   return `${lastSecondText}${ms < 10 ? '00' : ms < 100 ? '0' : ''}${ms}Z`;
 }
+
+/** The same as TIME_BYTES bytes at `at`. */
+export function putTime(bytes: Uint8Array, at: number, wallMs: number): void {
+  const second = Math.floor(wallMs / 1000);
+  if (second !== lastSecond) formatSecond(second);
+  const ms = Math.floor(wallMs) - second * 1000;
+  for (let index = 0; index < 20; index++) bytes[at + index] = lastSecondBytes[index];
+  bytes[at + 20] = ZERO + Math.floor(ms / 100);
+  bytes[at + 21] = ZERO + (Math.floor(ms / 10) % 10);
+  bytes[at + 22] = ZERO + (ms % 10);
+  bytes[at + 23] = UPPER_Z;
+}
+
+const ZERO = 0x30;
+const UPPER_Z = 0x5a;
 
 function jsonNumber(value: number): string {
   return Number.isFinite(value) ? String(value) : 'null';

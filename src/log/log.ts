@@ -4,6 +4,7 @@
  * can't hold is dropped, counted, and told to the sink.
  */
 
+import { accessBytesMax, NOT_PLAIN, putAccess } from './access-line.ts';
 import {
   type AccessRecord,
   type Format,
@@ -142,7 +143,8 @@ export class Log {
 
   access(record: AccessRecord): void {
     if (!this.accessEnabled || !this.hasRoom()) return;
-    this.put(formatAccess(this.options.format, this.clock(), record));
+    const nowMs = this.clock();
+    if (!this.putPlain(nowMs, record)) this.put(formatAccess(this.options.format, nowMs, record));
     this.schedule(this.options.flushIntervalMs);
   }
 
@@ -184,21 +186,41 @@ export class Log {
     this.untold++;
   }
 
+  /** A request's line, where nothing in it needs an escape. False: something does, or it is very long. */
+  private putPlain(nowMs: number, record: AccessRecord): boolean {
+    const most = accessBytesMax(record);
+    if (most > this.sink.bytesMax) return false;
+    const piece = this.pieceFor(most);
+    const end = putAccess(piece.bytes, piece.used, this.options.format, nowMs, record);
+    if (end === NOT_PLAIN) return false;
+    this.added(piece, end - piece.used);
+    return true;
+  }
+
   private put(line: string): void {
     const { bytesMax } = this.sink;
     // UTF-8 takes at most three bytes for each unit of UTF-16.
     const most = line.length * 3;
-    let piece = this.queue.at(-1);
-    if (piece === undefined || bytesMax - piece.used < most) {
-      if (most > bytesMax && Buffer.byteLength(line) > bytesMax) {
-        this.drop();
-        return;
-      }
-      piece = this.spare.pop() ?? new Piece(bytesMax);
-      this.queue.push(piece);
-      if (this.queue.length > 1) this.schedule(0);
+    if (most > bytesMax && Buffer.byteLength(line) > bytesMax) {
+      this.drop();
+      return;
     }
-    const length = piece.bytes.write(line, piece.used, 'utf8');
+    const piece = this.pieceFor(Math.min(most, bytesMax));
+    this.added(piece, piece.bytes.write(line, piece.used, 'utf8'));
+  }
+
+  /** The piece that is being filled, where it has room for as many bytes, or another one. */
+  private pieceFor(bytes: number): Piece {
+    const { bytesMax } = this.sink;
+    const last = this.queue.at(-1);
+    if (last !== undefined && bytesMax - last.used >= bytes) return last;
+    const piece = this.spare.pop() ?? new Piece(bytesMax);
+    this.queue.push(piece);
+    if (this.queue.length > 1) this.schedule(0);
+    return piece;
+  }
+
+  private added(piece: Piece, length: number): void {
     piece.used += length;
     piece.entries++;
     this.queuedEntries++;
