@@ -14,8 +14,8 @@ import { Room, type RoomMaking, type RoomOwner, type RoomStart } from './room.ts
 /** A room that died at once is tried again after this, twice as long each time, up to the maximum. */
 const BACKOFF_MS_FIRST = 100;
 const BACKOFF_MS_MAX = 10_000;
-/** A room that was ready for so long had a reason of its own to die: the count starts anew. */
-const STEADY_MS = 30_000;
+/** A room that was ready for so long is worth being had again at once: the count starts anew. */
+const STEADY_MS = 1000;
 const PAGE_BYTES = 4096;
 
 export interface RoomSource {
