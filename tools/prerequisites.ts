@@ -30,6 +30,11 @@ const COMMANDS: Commands = [
   ['testssl', 'testssl.sh'],
   ['wrk', 'wrk'],
 ];
+/** Debian's own Python, which has Debian's modules; another one that comes first in PATH has not. */
+export const PYTHON = '/usr/bin/python3';
+/** Where the module for HTTP/2 is. */
+const PYTHON_H2 = '/usr/lib/python3/dist-packages/h2';
+
 /** Where daemons live that an ordinary user's PATH leaves out. */
 const SYSTEM_FOLDERS = ['/usr/sbin', '/sbin', '/usr/local/sbin'];
 /** Debian asks this script whether a package may start its daemon; 101 means no (invoke-rc.d). */
@@ -54,6 +59,7 @@ function missing(commands: Commands): (readonly [string, string])[] {
   // A compiler without the C library's headers compiles nothing; the TLS load generator needs OpenSSL's.
   if (!existsSync('/usr/include/stdio.h')) found.push(['the headers of the C library', 'libc6-dev']);
   if (!existsSync('/usr/include/openssl/ssl.h')) found.push(['the headers of OpenSSL', 'libssl-dev']);
+  if (!existsSync(PYTHON_H2)) found.push(["Python's module h2", 'python3-h2']);
   return found;
 }
 

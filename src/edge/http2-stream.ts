@@ -349,6 +349,7 @@ export class Http2ServerStream extends Http2Stream implements DownstreamStream, 
     const endStream = !hasContent && !isTunnel;
     const length = declaredLength(request, head);
     this.connection.engine.respond(this, isTunnel ? OK : head.status, head.fields, length, endStream);
+    this.connection.pumpSoon();
   }
 
   /** What it has begun is on its way, since every block builds upon those before it. */
