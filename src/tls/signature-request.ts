@@ -107,6 +107,11 @@ export function encodeRequest(target: Uint8Array, request: SignatureRequest): nu
   return REQUEST_HEAD_BYTES + message.length;
 }
 
+/** Asks the same of another key. */
+export function setKeyId(request: Uint8Array, keyId: number): void {
+  writeU32(request, 4, keyId);
+}
+
 /** The request that `bytes` are from first to last, or null. Its message is a view of them. */
 export function decodeRequest(bytes: Uint8Array): SignatureRequest | null {
   if (bytes.length < REQUEST_HEAD_BYTES || bytes.length > REQUEST_BYTES_MAX) return null;

@@ -16,10 +16,22 @@ import { MSG_DONTWAIT } from '../sys/socket.ts';
 import { certificateBlocks } from './certificate.ts';
 import { remoteKey, type SignatureExchange } from './remote-key.ts';
 import type { PrivateKeySource } from './server-contexts.ts';
-import { decodeReply, REPLY_BYTES_MAX, ROLE_CLIENT, ROLE_SERVER, STATUS_READY } from './signature-request.ts';
+import {
+  decodeReply,
+  REPLY_BYTES_MAX,
+  ROLE_CLIENT,
+  ROLE_SERVER,
+  STATUS_READY,
+  STATUS_UNKNOWN_KEY,
+  setKeyId,
+} from './signature-request.ts';
 import { REPLY_TIMEOUT_MS, SigningChannel } from './signing-channel.ts';
 
 const MSG_PEEK = 2;
+/** Numbers that one key had, newest first: a reload that is under way or has failed leaves more than one. */
+const NUMBERS_MAX = 4;
+/** Client certificates whose keys' numbers are remembered. */
+const CLIENTS_MAX = 8192;
 
 export class Signing {
   private readonly timeoutMs: number;
@@ -28,6 +40,8 @@ export class Signing {
   /** Whoever is behind the door has said that it answers: a process that starts takes its time. */
   private isGreeted: boolean;
   private readonly memory: ReturnType<typeof mapPrivate>;
+  /** By file and certificate: contexts for backends outlive reloads, which give the same key another number. */
+  private readonly clients: Map<string, number[]>;
 
   /** `timeoutMs`: the longest wait for a signature. */
   constructor(timeoutMs: number = REPLY_TIMEOUT_MS) {
@@ -36,6 +50,7 @@ export class Signing {
     this.descriptor = -1;
     this.isGreeted = false;
     this.memory = mapPrivate(4096);
+    this.clients = new Map();
   }
 
   /** From now on signatures are asked for there: a SOCK_SEQPACKET descriptor, which goes to this. Throws where it is none. */
@@ -88,11 +103,36 @@ export class Signing {
       const leaf = readCertificate(block);
       if (leaf === 0) throw new Error('the client certificate can’t be read');
       try {
-        return checked(remoteKey(X509_get0_pubkey(leaf), ROLE_CLIENT, keyId, this.exchange));
+        const numbers = this.numbersOf(`${keyPath}\n${certificate}`, keyId);
+        const exchange = (request: Uint8Array) => this.exchangeAny(request, numbers);
+        return checked(remoteKey(X509_get0_pubkey(leaf), ROLE_CLIENT, keyId, exchange));
       } finally {
         X509_free(leaf);
       }
     };
+  }
+
+  /** All numbers of a key, of which `keyId` is the newest: one list for all contexts that were made with it. */
+  private numbersOf(name: string, keyId: number): number[] {
+    const numbers = this.clients.get(name) ?? [];
+    this.clients.delete(name);
+    this.clients.set(name, numbers);
+    if (!numbers.includes(keyId)) numbers.unshift(keyId);
+    numbers.length = Math.min(numbers.length, NUMBERS_MAX);
+    const [oldest = ''] = this.clients.keys();
+    if (this.clients.size > CLIENTS_MAX) this.clients.delete(oldest);
+    return numbers;
+  }
+
+  /** Asks for the key by the first of its numbers that is known. */
+  private exchangeAny(request: Uint8Array, numbers: readonly number[]): Uint8Array | null {
+    let reply: Uint8Array | null = null;
+    for (const keyId of numbers) {
+      setKeyId(request, keyId);
+      reply = this.exchange(request);
+      if (reply === null || reply[1] !== STATUS_UNKNOWN_KEY) break;
+    }
+    return reply;
   }
 }
 

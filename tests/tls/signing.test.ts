@@ -19,7 +19,15 @@ import {
 import { Signing } from '../../src/tls/signing.ts';
 import { type TestCertificate, testAuthority } from '../fixtures/certificates.ts';
 import { until } from '../fixtures/patience.ts';
-import { freeContexts, handshake, newContext, TLS13, withPublicKey } from './remote-key-handshake.ts';
+import {
+  demandClientCertificate,
+  freeContexts,
+  handshake,
+  newContext,
+  newLocalContext,
+  TLS13,
+  withPublicKey,
+} from './remote-key-handshake.ts';
 
 const authority = testAuthority();
 const certificate = authority.server(['door.example']);
@@ -146,6 +154,28 @@ describe('signing elsewhere', { timeout: 60_000 }, () => {
     EVP_PKEY_free(keys(client.cert, client.keyPath));
     for (const each of [signing, other]) each.disconnect();
     for (const each of [child, server]) await stop(each);
+  });
+
+  it('has contexts of backends that outlive reloads sign by the numbers that their key has now', async () => {
+    const signing = new Signing(20_000);
+    const { door, child } = startSigner(client, 9, 'client');
+    signing.connect(door);
+    await until(() => signing.isReachable, 20_000, 'the greeting');
+    const first = signing.clientKeys({ [client.keyPath]: 5 })(client.cert, client.keyPath);
+    const context = newContext(false, TLS13, client.cert, first);
+    const listening = newLocalContext(true, TLS13, certificate.cert, certificate.key);
+    demandClientCertificate(listening, authority.cert);
+    const signs = (): boolean => handshake(listening, context).version === TLS13;
+    assert.equal(signs(), false, 'nobody knows number 5');
+    const later = signing.clientKeys({ [client.keyPath]: 9 })(client.cert, client.keyPath);
+    assert.equal(signs(), true, 'the context that was made before');
+    // A reload that is not taken after all.
+    const refused = signing.clientKeys({ [client.keyPath]: 12 })(client.cert, client.keyPath);
+    assert.equal(signs(), true);
+    for (const key of [later, refused]) EVP_PKEY_free(key);
+    freeContexts(context, listening);
+    signing.disconnect();
+    await stop(child);
   });
 
   it('has no key where the configuration names none', () => {
