@@ -25,6 +25,7 @@ import { prepareKernelTls } from './kernel-tls.ts';
 import { Names } from './names.ts';
 import type { RouteAction } from './route.ts';
 import { ServerTls, tlsMaterialOf } from './server-tls.ts';
+import { StatusRoute } from './status-route.ts';
 import { type TlsSessions, withKernelTls } from './tls-acceptor.ts';
 import { EdgeWorker } from './worker.ts';
 
@@ -34,6 +35,7 @@ const EXIT_UNSEALED = 71;
 /** By the `index` of a listener. */
 const MAIN = 0;
 const REDIRECT = 1;
+const STATUS = 2;
 
 /** What the master orders; plain data. */
 interface Order {
@@ -145,6 +147,8 @@ class EdgeRoom implements RoomHandler {
     const bound = all.filter(({ kind }) => kind === MAIN).map(({ descriptor }) => open(descriptor, null));
     const redirect = new HttpsRedirect(reactor, httpsPortOf(bound));
     for (const { kind, descriptor } of all) if (kind === REDIRECT) open(descriptor, redirect);
+    const status = new StatusRoute(() => worker.status());
+    for (const { kind, descriptor } of all) if (kind === STATUS) open(descriptor, status);
     runReactor(reactor);
   }
 

@@ -205,14 +205,19 @@ export function readHandOver(description: string, firstFd: number): readonly Inh
   return addresses.map((address, index) => ({ fd: firstFd + index, address: String(address) }));
 }
 
-/** The wishes of a configuration; those of the status page, where it has an address of its own, come from elsewhere. */
-export function listenerWishes(server: {
-  readonly listen: readonly ListenAddress[];
-  readonly http: readonly ListenAddress[];
+/** The wishes of a configuration. */
+export function listenerWishes({
+  server,
+  status,
+}: {
+  readonly server: { readonly listen: readonly ListenAddress[]; readonly http: readonly ListenAddress[] };
+  readonly status: { readonly listen: ListenAddress | null };
 }): readonly ListenerWish[] {
+  const page: readonly ListenAddress[] = status.listen === null ? [] : [status.listen];
   return [
     ...server.listen.map((address): ListenerWish => ({ address, kind: 'main', key: 'server.listen' })),
     ...server.http.map((address): ListenerWish => ({ address, kind: 'redirect', key: 'server.http' })),
+    ...page.map((address): ListenerWish => ({ address, kind: 'status', key: 'status.listen' })),
   ];
 }
 

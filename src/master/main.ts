@@ -16,7 +16,7 @@ import { House } from './house.ts';
 import { HouseSink } from './house-sink.ts';
 import { ioBackend } from './io-backend.ts';
 import { type Accepted, type Judged, judge } from './judge.ts';
-import { Listeners, listenerWishes } from './listeners.ts';
+import { type ListenerKind, Listeners, listenerWishes } from './listeners.ts';
 import { LogFiles } from './log-files.ts';
 import { coresOf, probeMachine, unservedFiles } from './machine.ts';
 import { workerCount } from './needed-rooms.ts';
@@ -33,6 +33,12 @@ const BOARD_MS = 1000;
 const LOOK_MS = 500;
 /** While workers finish what they have, others take over for the sake of paths this often at most. */
 const RENEW_MS = 5000;
+/** What the log says of a listener, before its address. */
+const LISTENER_WORDS: Readonly<Record<ListenerKind, string>> = {
+  main: 'listening on',
+  redirect: 'redirecting to HTTPS from',
+  status: 'the status page is at',
+};
 
 /** Runs the house until it is asked to stop. Resolves to the exit code; why it didn't start is on standard error. */
 export async function startMaster(configPath: string, shownPath: string, version: string): Promise<number> {
@@ -127,7 +133,7 @@ class Master {
     const { io, reason } = ioBackend();
     const inherited = inheritance();
     const problem = this.listeners.open(
-      listenerWishes(config.server),
+      listenerWishes(config),
       workers,
       config.performance.reuseportBalancing,
       inherited?.listeners ?? [],
@@ -141,8 +147,7 @@ class Master {
     const { house } = this;
     this.sink.toJournal((message) => house.tellJournal(message));
     for (const { address, kind } of this.listeners.addresses) {
-      const what = kind === 'redirect' ? 'redirecting to HTTPS from' : 'listening on';
-      this.log.info(`${what} ${addressText(address)}`);
+      this.log.info(`${LISTENER_WORDS[kind]} ${addressText(address)}`);
     }
     for (const note of this.listeners.notes) this.log.warn(note);
     this.warnOfUnverified(config);

@@ -8,6 +8,7 @@ export function needingRestart(before: Config, after: Config): string[] {
   const differs = (one: unknown, other: unknown): boolean => JSON.stringify(one) !== JSON.stringify(other);
   if (differs(before.server.listen, after.server.listen)) keys.push('server.listen');
   if (differs(before.server.http, after.server.http)) keys.push('server.http');
+  if (differs(before.status, after.status)) keys.push('status.listen');
   if (before.server.threads !== after.server.threads) keys.push('server.threads');
   if (before.performance.reuseportBalancing !== after.performance.reuseportBalancing)
     keys.push('performance.reuseport_balancing');
@@ -21,6 +22,7 @@ export function withoutRestart(before: Config, after: Config): Config {
   return {
     ...after,
     server: { ...after.server, listen, http, threads },
+    status: before.status,
     performance: { ...after.performance, reuseportBalancing },
   };
 }

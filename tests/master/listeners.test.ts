@@ -144,14 +144,14 @@ describe('the listeners of the house', () => {
 
   it('are of the kinds that the configuration names', () => {
     assert.deepEqual(
-      listenerWishes({ listen: [tcp(443)], http: [tcp(80)] }).map(({ kind, key, address }) => [
-        kind,
-        key,
-        formatListenAddress(address),
-      ]),
+      listenerWishes({
+        server: { listen: [tcp(443)], http: [tcp(80)] },
+        status: { listen: tcp(9090) },
+      }).map(({ kind, key, address }) => [kind, key, formatListenAddress(address)]),
       [
         ['main', 'server.listen', '127.0.0.1:443'],
         ['redirect', 'server.http', '127.0.0.1:80'],
+        ['status', 'status.listen', '127.0.0.1:9090'],
       ],
     );
   });
