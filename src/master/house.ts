@@ -198,6 +198,11 @@ export class House implements HouseOwner {
     return Array.from({ length: count }, (_, worker) => this.newPlace('edge', accepted, worker));
   }
 
+  /** A worker has ended: what it held in the shared memory is nobody's any more. */
+  private clearSlotOf({ role, slot }: Place): void {
+    if (role === 'edge') this.options.foundations.shared.clearSlot(slot);
+  }
+
   private takeSlot(): number {
     let slot = 0;
     while (this.slotsInUse.has(slot)) slot++;
@@ -387,6 +392,7 @@ export class House implements HouseOwner {
     await gone;
     this.draining.delete(place.name);
     this.peers.moveOut(place.name);
+    this.clearSlotOf(place);
     if (place.role === 'edge') this.slotsInUse.delete(place.slot);
   }
 
@@ -451,6 +457,8 @@ export class House implements HouseOwner {
 
   onRoomLost(name: string, reason: string, retryMs: number): void {
     this.peers.moveOut(name);
+    const place = this.places.get(name);
+    if (place !== undefined) this.clearSlotOf(place);
     const answer = this.answers.get(name);
     const lasting = answer?.isNew === true ? `the room ${name} can't be started: ${reason}` : '';
     answer?.resolve(this.refusals.get(name) ?? lasting);
