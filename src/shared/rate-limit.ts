@@ -68,8 +68,8 @@ const RETRY = -1;
 const CONTENDED_MS = 1;
 /** About a millisecond of looking at a lock that doesn't change. */
 const LOCK_SPINS = 100_000;
-/** Holders that one request waits for. */
-const LOCK_HOLDERS_MAX = 64;
+/** As long as one request looks at locks at most, whoever holds them meanwhile. */
+const LOCK_SPINS_MAX = 3 * LOCK_SPINS;
 /** No place: none can be had at the moment, or others hold the lock for too long. */
 const NO_PLACE = -1;
 const LOCKED = -2;
@@ -288,12 +288,13 @@ export class RateLimiter {
   private lock(lock: number): boolean {
     const { words } = this;
     this.token = (this.token & 0x7f800000) | ((this.token + 1) & 0x7fffff || 1);
-    let holders = 0;
+    let left = LOCK_SPINS_MAX;
     let seen = Atomics.compareExchange(words, lock, 0, this.token);
     while (seen !== 0) {
-      if (++holders > LOCK_HOLDERS_MAX) return false;
+      if (left <= 0) return false;
       let spins = 0;
       while (spins < LOCK_SPINS && Atomics.load(words, lock) === seen) spins++;
+      left -= spins + 1;
       const expected = spins < LOCK_SPINS ? 0 : seen;
       const found = Atomics.compareExchange(words, lock, expected, this.token);
       if (found === expected) return true;

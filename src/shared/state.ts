@@ -25,14 +25,12 @@ export const SLOTS_MAX = 256;
 /** Of a room that is no worker. */
 export const NO_SLOT = -1;
 
-const LAYOUT_MAGIC = 0x53505331;
 /** Every part begins on a page of its own. */
 const PAGE_BYTES = 4096;
 // The first page, in words.
-const H_MAGIC = 0;
-const H_SLOTS = 1;
-const H_SEED = 2;
-const HEADER_WORDS = 3;
+/** Random, so that nobody can aim at a place of a table. */
+const H_SEED = 0;
+const HEADER_WORDS = 1;
 
 /** Where metrics of all workers lie: AREA_BYTES for each slot from `offset` on. */
 export interface SharedAreas {
@@ -83,10 +81,7 @@ export class SharedState {
   /** Once, by the master, before any room has the memory, which is all zeros. */
   static initialise(memory: ArrayBufferLike, slots: number): void {
     assert(memory.byteLength >= SharedState.bytes(slots), 'shared memory is too small');
-    const header = new Int32Array(memory, 0, HEADER_WORDS);
-    header[H_SLOTS] = slots;
-    header[H_SEED] = randomBytes(4).readInt32LE(0);
-    Atomics.store(header, H_MAGIC, LAYOUT_MAGIC);
+    new Int32Array(memory, 0, HEADER_WORDS)[H_SEED] = randomBytes(4).readInt32LE(0);
   }
 
   /** Memory of one worker that shares with nobody. */
@@ -110,12 +105,7 @@ export class SharedState {
     const places = placesOf(slots);
     assert(own === NO_SLOT || (own >= 0 && own < slots), 'a slot that there is not');
     assert(memory.byteLength >= places.end, 'shared memory is too small');
-    const header = new Int32Array(memory, 0, HEADER_WORDS);
-    assert(
-      Atomics.load(header, H_MAGIC) === LAYOUT_MAGIC && header[H_SLOTS] === slots,
-      'shared memory of another layout',
-    );
-    const seed = header[H_SEED];
+    const seed = new Int32Array(memory, 0, HEADER_WORDS)[H_SEED];
     const words = (from: number, bytes: number): Int32Array => new Int32Array(memory, from, bytes / 4);
     this.metrics = { memory, offset: places.metrics, workers: slots, own };
     this.verdicts = new VerdictTable(words(places.verdicts, verdictBytes()));

@@ -267,6 +267,6 @@ describe('RateLimiter over several workers', () => {
     }
     const after = process.memoryUsage();
     assert.ok(after.heapUsed - before.heapUsed < 2_000_000, `${after.heapUsed - before.heapUsed} bytes`);
-    assert.equal(after.arrayBuffers, before.arrayBuffers);
+    assert.ok(after.arrayBuffers <= before.arrayBuffers);
   });
 });
