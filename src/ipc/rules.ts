@@ -34,7 +34,8 @@ export const RULES: readonly Rule[] = [
     kind: 'descriptors',
     from: MASTER,
     to: ROOMS,
-    during: ['starting', 'running'],
+    // A room that drains still needs others, which may be started anew.
+    during: ALWAYS,
     descriptorsMin: 1,
     descriptorsMax: 8,
   },

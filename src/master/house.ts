@@ -76,6 +76,8 @@ export class House implements HouseOwner {
   private readonly slotsInUse: Set<number>;
   /** Rooms that finish what they have, the oldest first, and when each is gone. */
   private readonly draining: Map<string, Promise<void>>;
+  /** The configuration in force, where rooms still hold what only others needed. */
+  private unsettled: { readonly accepted: Accepted; readonly nextGeneration: () => number } | null;
   private workersMade: number;
 
   constructor(options: HouseOptions) {
@@ -88,6 +90,7 @@ export class House implements HouseOwner {
     this.refusals = new Map();
     this.slotsInUse = new Set();
     this.draining = new Map();
+    this.unsettled = null;
     this.workersMade = 0;
   }
 
@@ -255,16 +258,14 @@ export class House implements HouseOwner {
     }
     const refusal = await this.changeRooms(next);
     if (refusal === '') {
-      this.removeUnneeded(next.config);
-      await this.keepKeys(next, nextGeneration);
+      await this.settleOn(next, nextGeneration);
       return '';
     }
     for (const place of [...this.places.values()]) {
       if (place.accepted !== next) continue;
       await this.changePlace(place, { ...before, generation: nextGeneration() });
     }
-    this.removeUnneeded(before.config);
-    await this.keepKeys(before, nextGeneration);
+    await this.settleOn(before, nextGeneration);
     return refusal;
   }
 
@@ -295,8 +296,18 @@ export class House implements HouseOwner {
     return JSON.stringify(wanted) === JSON.stringify(plan);
   }
 
-  /** The keys room forgets those that nobody uses any more. */
-  private async keepKeys(accepted: Accepted, nextGeneration: () => number): Promise<void> {
+  /** That configuration stays: what only others needed goes when the last worker that has one of them is gone. */
+  private settleOn(accepted: Accepted, nextGeneration: () => number): Promise<void> {
+    this.unsettled = { accepted, nextGeneration };
+    return this.settle();
+  }
+
+  private async settle(): Promise<void> {
+    const { unsettled } = this;
+    if (unsettled === null || [...this.draining.keys()].some((name) => name.startsWith('edge'))) return;
+    this.unsettled = null;
+    const { accepted, nextGeneration } = unsettled;
+    this.removeUnneeded(accepted.config);
     this.options.foundations.keyRing.keepOnly(accepted);
     const place = this.places.get('keys');
     if (place !== undefined) await this.changePlace(place, { ...accepted, generation: nextGeneration() });
@@ -392,6 +403,7 @@ export class House implements HouseOwner {
     await gone;
     this.draining.delete(place.name);
     this.peers.moveOut(place.name);
+    if (place.role === 'edge') await this.settle();
     this.clearSlotOf(place);
     if (place.role === 'edge') this.slotsInUse.delete(place.slot);
   }

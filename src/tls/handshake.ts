@@ -291,7 +291,9 @@ export class Handshake {
   /** Lets OpenSSL work on what it was fed. */
   private advance(): void {
     if (this.state !== H_CONTINUES) return;
-    this.isHeld = this.gate?.isReachable === false;
+    // Who has been answered is owed no signature any more, and what follows its last message is not for the handshake.
+    const isAnswered = !this.isHeld && this.replayBio === 0;
+    this.isHeld = !isAnswered && this.gate?.isReachable === false;
     if (this.isHeld) return;
     ERR_clear_error();
     running = this;
