@@ -77,16 +77,21 @@ export interface Memory {
   readonly rssKib: number;
   /** Proportional set size, KiB: pages shared by n processes count 1/n each. */
   readonly pssKib: number;
+  /** What these processes alone have and can't be read from a file again, KiB: heaps, stacks, buffers. */
+  readonly privateKib: number;
 }
 
 export function memoryOf(pids: readonly number[]): Memory {
   let rssKib = 0;
   let pssKib = 0;
+  let privateKib = 0;
   for (const pid of pids) {
     rssKib += kib(read(`/proc/${pid}/status`), 'VmRSS');
-    pssKib += kib(read(`/proc/${pid}/smaps_rollup`), 'Pss');
+    const rollup = read(`/proc/${pid}/smaps_rollup`);
+    pssKib += kib(rollup, 'Pss');
+    privateKib += kib(rollup, 'Private_Dirty');
   }
-  return { rssKib, pssKib };
+  return { rssKib, pssKib, privateKib };
 }
 
 /** Kernel ticks are hundredths of a second wherever Linux runs (USER_HZ). */

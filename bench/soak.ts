@@ -1,10 +1,10 @@
 /**
- * A soak run: a bounded number of requests of every kind at the edge, and what it holds afterwards: the live
- * heap, external memory, resident memory, and the buffers of the arena that are not at home. Every response is
- * checked on the way. `node bench/soak.ts [--requests N] [--connections N] [--io io_uring|epoll]`.
+ * A soak run: a bounded number of requests of every kind at the house, and what its processes hold afterwards: their
+ * private memory, the worker's heap, and the buffers of its arena that are not at home. Every response is checked on the
+ * way. `node bench/soak.ts [--requests N] [--connections N] [--io io_uring|epoll]`.
  *
- * The edge is the product itself (bin/sallyport), with a probe that is asked over a channel. Samples are taken
- * when no request is in flight and all connections are closed.
+ * The house is the product itself (bin/sallyport), asked by its metrics page; memory is what the kernel says of all of
+ * its processes. Samples are taken when no request is in flight and all connections are closed.
  */
 
 import { type ChildProcess, spawn } from 'node:child_process';
@@ -12,10 +12,10 @@ import { chmodSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'nod
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { pathToFileURL } from 'node:url';
 import { parseArgs } from 'node:util';
 import { Random } from '../src/base/random.ts';
 import { accepts } from './children.ts';
+import { memoryOf, ProcessTree, roleOf } from './proc.ts';
 import { Clients } from './soak/client.ts';
 import { startOrigin } from './soak/origin.ts';
 import { LAUNCHER, prepareFiles } from './systems.ts';
@@ -33,21 +33,22 @@ export interface SoakOptions {
   readonly onSample?: (sample: SoakSample) => void;
 }
 
-/** Bytes, but for the counts. */
 export interface SoakSample {
   readonly requests: number;
+  /** Of the worker's heap, what lives and what was not collected yet; bytes. */
   readonly heapUsed: number;
-  readonly external: number;
-  readonly arrayBuffers: number;
-  readonly rss: number;
+  /** Private memory of each process, bytes, in the order of their starts; and which it is. */
+  readonly rooms: readonly { readonly role: string; readonly bytes: number }[];
+  /** Of all of them together, bytes. */
+  readonly privateBytes: number;
+  /** Buffers of the arena that are not free: those that wait to be filled, and those of the request that asks, among them. */
   readonly heldBuffers: number;
 }
 
 /** What a run kept, comparing its end with its middle, when every cache and compiler had had its say. Bytes, but for the buffers. */
 export interface SoakGrowth {
   readonly heapUsed: number;
-  readonly external: number;
-  readonly rss: number;
+  readonly privateBytes: number;
   readonly heldBuffers: number;
   /** Requests between the two samples. */
   readonly requests: number;
@@ -58,15 +59,16 @@ export function growthOf(samples: readonly SoakSample[]): SoakGrowth {
   const last = samples[samples.length - 1];
   return {
     heapUsed: last.heapUsed - middle.heapUsed,
-    external: last.external - middle.external,
-    rss: last.rss - middle.rss,
+    privateBytes: last.privateBytes - middle.privateBytes,
     heldBuffers: last.heldBuffers - middle.heldBuffers,
     requests: last.requests - middle.requests,
   };
 }
 
 const START_MS_MAX = 10_000;
-const PROBE_MS_MAX = 10_000;
+const METRICS_MS_MAX = 10_000;
+/** For the house to end in good order, before it is killed. */
+const STOP_MS_MAX = 5000;
 /** Per slice: a run that stands still is ended, not waited for. */
 const SLICE_MS_MAX = 180_000;
 /** For the edge to see that its clients have gone, and to close what idles too long. */
@@ -81,6 +83,7 @@ export async function runSoak(options: SoakOptions): Promise<SoakSample[]> {
   const origin = await startOrigin(options.originPort);
   const edge = startEdge(dir, options);
   const cleanUp = (): void => {
+    // Its rooms end with the master.
     edge.kill('SIGKILL');
     rmSync(dir, { recursive: true, force: true });
   };
@@ -93,7 +96,7 @@ export async function runSoak(options: SoakOptions): Promise<SoakSample[]> {
     for (let index = 0; index <= options.samples; index++) {
       if (index > 0)
         await slice(clients, edge, Math.ceil(options.requests / options.samples), options.connections);
-      const sample = { requests: clients.completed, ...(await ask(edge)) };
+      const sample = { requests: clients.completed, ...(await look(edge, options.port)) };
       samples.push(sample);
       options.onSample?.(sample);
     }
@@ -101,6 +104,7 @@ export async function runSoak(options: SoakOptions): Promise<SoakSample[]> {
   } finally {
     origin.closeAllConnections();
     origin.close();
+    await stop(edge);
     process.off('exit', cleanUp);
     cleanUp();
   }
@@ -116,17 +120,23 @@ function startEdge(dir: string, options: SoakOptions): ChildProcess {
       .replaceAll('{{dir}}', dir)
       .replaceAll('{{port}}', String(options.port))
       // The origin of a soak run has its paths at the root.
-      .replaceAll('127.0.0.1:{{origin}}/api/', `127.0.0.1:${options.originPort}/`),
+      .replaceAll('127.0.0.1:{{origin}}/api/', `127.0.0.1:${options.originPort}/`)
+      .replaceAll('{{h2c-origin}}', String(options.originPort))
+      .replaceAll('{{http2}}', 'false')
+      .replaceAll('{{ssl}}', `[prometheus]\nenabled = true\npath = "${METRICS_PATH}"\n`),
   );
-  const probe = pathToFileURL(join(import.meta.dirname, 'soak/probe.js')).href;
   return spawn(LAUNCHER, ['serve', '-c', config], {
-    stdio: ['ignore', 'ignore', 'inherit', 'ipc'],
-    env: {
-      ...process.env,
-      NODE_OPTIONS: `--import=${probe}`,
-      ...(options.io === 'epoll' ? { SALLYPORT_IO: 'epoll' } : {}),
-    },
+    stdio: ['ignore', 'ignore', 'inherit'],
+    env: { ...process.env, ...(options.io === 'epoll' ? { SALLYPORT_IO: 'epoll' } : {}) },
   });
+}
+
+async function stop(edge: ChildProcess): Promise<void> {
+  if (edge.exitCode !== null || edge.signalCode !== null) return;
+  const { promise, resolve } = Promise.withResolvers<void>();
+  edge.once('exit', () => resolve());
+  edge.kill('SIGTERM');
+  await Promise.race([promise, sleep(STOP_MS_MAX)]);
 }
 
 async function listening(edge: ChildProcess, port: number): Promise<void> {
@@ -160,21 +170,36 @@ async function slice(
   await sleep(SETTLE_MS);
 }
 
-function ask(edge: ChildProcess): Promise<Omit<SoakSample, 'requests'>> {
-  const { promise, resolve, reject } = Promise.withResolvers<Omit<SoakSample, 'requests'>>();
-  const timer = setTimeout(() => reject(new Error('the probe does not answer')), PROBE_MS_MAX);
-  edge.once('message', (message) => {
-    clearTimeout(timer);
-    resolve(message as Omit<SoakSample, 'requests'>);
+async function look(edge: ChildProcess, port: number): Promise<Omit<SoakSample, 'requests'>> {
+  const page = await metricsPage(port);
+  const total = (pattern: RegExp): number =>
+    [...page.matchAll(pattern)].reduce((sum, match) => sum + Number(match[1]), 0);
+  const pids = new ProcessTree(edge.pid ?? 0).pids();
+  const rooms = pids.map((pid) => ({ role: roleOf(pid), bytes: memoryOf([pid]).privateKib * 1024 }));
+  return {
+    heapUsed: total(/^sallyport_heap_bytes\{state="used"\} (\d+)/gm),
+    heldBuffers: total(/^sallyport_buffers\{size="\w+",state="used"\} (\d+)/gm),
+    rooms,
+    privateBytes: rooms.reduce((sum, { bytes }) => sum + bytes, 0),
+  };
+}
+
+const METRICS_PATH = '/__metrics';
+
+async function metricsPage(port: number): Promise<string> {
+  const response = await fetch(`http://127.0.0.1:${port}${METRICS_PATH}`, {
+    headers: { Connection: 'close' },
+    signal: AbortSignal.timeout(METRICS_MS_MAX),
   });
-  edge.send('sample');
-  return promise;
+  if (!response.ok) throw new Error(`the metrics page is ${response.status}`);
+  return response.text();
 }
 
 function line(sample: SoakSample): string {
   const mib = (bytes: number): string => (bytes / 2 ** 20).toFixed(2).padStart(9);
-  const { requests, heldBuffers } = sample;
-  return `${String(requests).padStart(9)} ${mib(sample.heapUsed)} ${mib(sample.external)} ${mib(sample.rss)} ${String(heldBuffers).padStart(8)}`;
+  const { requests, heldBuffers, rooms } = sample;
+  const each = rooms.map(({ role, bytes }) => `${role} ${(bytes / 2 ** 20).toFixed(1)}`).join(', ');
+  return `${String(requests).padStart(9)} ${mib(sample.heapUsed)} ${mib(sample.privateBytes)} ${String(heldBuffers).padStart(8)}  ${each}`;
 }
 
 async function main(): Promise<void> {
@@ -188,7 +213,7 @@ async function main(): Promise<void> {
     },
   });
   for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => process.exit(1));
-  process.stdout.write(' requests  heap MiB  ext. MiB   RSS MiB  buffers\n');
+  process.stdout.write(' requests  heap MiB  priv. MiB  buffers  private memory of each process, MiB\n');
   const samples = await runSoak({
     requests: Number(values.requests),
     connections: Number(values.connections),
@@ -201,8 +226,8 @@ async function main(): Promise<void> {
   });
   const growth = growthOf(samples);
   process.stdout.write(
-    `second half, ${growth.requests} requests: live heap ${kib(growth.heapUsed)}, external ${kib(growth.external)}, ` +
-      `RSS ${kib(growth.rss)}, buffers ${growth.heldBuffers}\n`,
+    `second half, ${growth.requests} requests: heap ${kib(growth.heapUsed)}, private memory of all processes ` +
+      `${kib(growth.privateBytes)}, buffers ${growth.heldBuffers}\n`,
   );
 }
 
