@@ -81,7 +81,8 @@ export function helpText(name: string): string {
   const ends = [
     '',
     'Exit codes: 0 stopped as asked, 1 the configuration is wrong, 2 wrong usage, 3 could not start.',
-    'SIGTERM and SIGINT stop it after what is in flight, SIGHUP reads the configuration anew.',
+    'SIGTERM and SIGINT stop it after what is in flight, SIGHUP reads the configuration anew,',
+    'SIGUSR1 opens the log file anew, SIGUSR2 puts the program as it is installed now in its place.',
   ];
   if (name === SERVER_NAME) {
     return [`Usage: ${name} [-c PATH]`, '', 'Runs the edge.', '', 'Options:', ...options, ...ends].join('\n');
