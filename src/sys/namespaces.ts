@@ -198,6 +198,9 @@ function bindMount(source: string, target: string, isWritable: boolean): number 
   const isDevice = lstatSync(source).isCharacterDevice();
   const isDirectory = lstatSync(source).isDirectory();
   mkdirSync(isDirectory ? target : dirname(target), { recursive: true });
+  // A file's name may be there already, as a link in a folder that was asked for whole (Debian's loader in /usr/lib64): it leads
+  // where it should once this is the root, and not before.
+  if (!isDirectory && lstatSync(target, { throwIfNoEntry: false })?.isSymbolicLink() === true) return 0;
   if (!isDirectory && !existsSync(target)) writeFileSync(target, '');
   const result = attach(source, target, null, MS_BIND | (isDirectory ? MS_REC : 0), null);
   if (result < 0) return result;
