@@ -201,6 +201,8 @@ class World {
     this.library.leaveAlone();
     const closed = network.run(() => worker.openConnections === 0, network.timeMs + AFTERMATH_MS);
     if (!closed) verdict.violation(`${worker.openConnections} connections of the edge never end`);
+    const counted = worker.shared.connections.ownTotal;
+    if (closed && counted !== 0) verdict.violation(`${counted} connections are counted that are not there`);
     for (const { server } of stops ? [] : worker.upstreamGroups().flatMap(({ servers }) => servers))
       if (server.inFlight !== 0)
         verdict.violation(`${server.url} has ${server.inFlight} exchanges under way that nobody waits for`);
