@@ -69,6 +69,25 @@ export interface Material {
   readonly backends: BackendMaterial;
 }
 
+/** What the kernel can do of TLS, as the master has found out: versions with ciphers, in the kernel's numbers. */
+export interface KernelTlsFindings {
+  /** Why nothing at all; empty: there is something. */
+  readonly problem: string;
+  readonly combinations: readonly (readonly [version: number, cipher: number])[];
+  readonly rekeys: boolean;
+}
+
+/** What a worker is told; plain data. */
+export interface EdgeOrder {
+  readonly config: Config;
+  readonly material: Material;
+  readonly tickets: TicketSecret | null;
+  /** Null where the configuration doesn't ask for kernel TLS. */
+  readonly kernelTls: KernelTlsFindings | null;
+  /** Of the shared memory. */
+  readonly slots: number;
+}
+
 /** Servers that are spoken to over TLS. */
 export function secureServers(config: Config): Config['upstreams'][number]['servers'] {
   return config.upstreams

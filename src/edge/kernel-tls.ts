@@ -7,7 +7,6 @@ import {
   type KernelTlsKey,
   type KernelTlsSupport,
   type KernelTlsVersion,
-  probeKernelTls,
   TLS_1_2_VERSION,
   TLS_1_3_VERSION,
   TLS_CIPHER_AES_GCM_128,
@@ -97,14 +96,6 @@ export function kernelTlsKey(layer: RecordLayer, slot: SecretSlot, sequence: num
   };
 }
 
-let found: KernelTlsSupport | null = null;
-
-/** What the kernel can, it can for good: a reload need not open sockets to ask again. A module may be loaded meanwhile. */
-function supportOfKernel(): KernelTlsSupport {
-  if (found === null || found.problem !== '') found = probeKernelTls();
-  return found;
-}
-
 /**
  * What [tls] asks for: null where it doesn't, or where the kernel can't and user space may do it instead (which `warn`
  * hears). Throws KernelTlsUnavailable where it may not. Set-up only.
@@ -113,7 +104,7 @@ export function prepareKernelTls(
   config: TlsConfig | null,
   reactor: Reactor,
   warn: (message: string) => void,
-  probe: () => KernelTlsSupport = supportOfKernel,
+  probe: () => KernelTlsSupport,
 ): KernelTls | null {
   if (config === null || !config.ktlsEnabled) return null;
   const support = probe();

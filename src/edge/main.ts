@@ -4,8 +4,7 @@
  */
 
 import { loadBackendTls } from '../backend/backend-tls.ts';
-import type { Material, TicketSecret } from '../config/material.ts';
-import type { Config } from '../config/model.ts';
+import type { EdgeOrder } from '../config/material.ts';
 import { runReactor } from '../io/loop.ts';
 import { type OpenedReactor, openReactor } from '../io/open.ts';
 import { REACTOR_OPERATIONS } from '../io/uring-restrictions.ts';
@@ -17,6 +16,7 @@ import { Log } from '../log/log.ts';
 import { SharedState } from '../shared/state.ts';
 import { mapSharedMemory } from '../sys/descriptors.ts';
 import { errnoName } from '../sys/errno.ts';
+import type { KernelTlsSupport } from '../sys/kernel-tls.ts';
 import { seal, warmUp } from '../sys/process-seal.ts';
 import type { SocketAddress } from '../sys/sockaddr.ts';
 import { Signing } from '../tls/signing.ts';
@@ -36,15 +36,6 @@ const EXIT_UNSEALED = 71;
 const MAIN = 0;
 const REDIRECT = 1;
 const STATUS = 2;
-
-/** What the master orders; plain data. */
-interface Order {
-  readonly config: Config;
-  readonly material: Material;
-  readonly tickets: TicketSecret | null;
-  /** Of the shared memory. */
-  readonly slots: number;
-}
 
 class EdgeRoom implements RoomHandler {
   private readonly control: RoomControl;
@@ -84,7 +75,7 @@ class EdgeRoom implements RoomHandler {
   }
 
   onConfiguration(generation: number, text: string): void {
-    const order = JSON.parse(text) as Order;
+    const order = JSON.parse(text) as EdgeOrder;
     this.turn = this.turn.then(async () => {
       try {
         if (this.worker === null) await this.begin(order);
@@ -111,7 +102,7 @@ class EdgeRoom implements RoomHandler {
   }
 
   /** From a process that has everything it needs to a sealed one that serves. */
-  private async begin(order: Order): Promise<void> {
+  private async begin(order: EdgeOrder): Promise<void> {
     const { config, slots } = order;
     const memory = mapSharedMemory(this.memory, SharedState.bytes(slots));
     if (memory === undefined) throw new Error('the shared memory can’t be mapped');
@@ -153,7 +144,7 @@ class EdgeRoom implements RoomHandler {
   }
 
   /** Puts a configuration in force. Throws an Error with the reason. */
-  private async configure(worker: EdgeWorker, order: Order): Promise<void> {
+  private async configure(worker: EdgeWorker, order: EdgeOrder): Promise<void> {
     const { config, material } = order;
     const resolved = await this.names.resolve(config);
     const backendTls = loadBackendTls(
@@ -178,10 +169,18 @@ class EdgeRoom implements RoomHandler {
     }
   }
 
-  private sessionsOf(worker: EdgeWorker, { config, material, tickets }: Order): TlsSessions | null {
+  private sessionsOf(
+    worker: EdgeWorker,
+    { config, material, tickets, kernelTls }: EdgeOrder,
+  ): TlsSessions | null {
     const { server } = material;
     if (config.tls === null || server === null) return null;
-    const kernel = prepareKernelTls(config.tls, worker.reactor, (message) => worker.log.warn(message));
+    const kernel = prepareKernelTls(
+      config.tls,
+      worker.reactor,
+      (message) => worker.log.warn(message),
+      () => kernelTls as KernelTlsSupport,
+    );
     const keys = this.signing.serverKeys(server.certificates.map(({ keyId }) => keyId));
     const tlsMaterial = tlsMaterialOf(server, tickets);
     const { http2Enabled } = config.server;

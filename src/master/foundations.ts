@@ -3,11 +3,14 @@
  * carries the rooms' output to the journal, the log's file, the keys' files, the secret of tickets.
  */
 
+import type { EdgeOrder } from '../config/material.ts';
+import type { TlsConfig } from '../config/model.ts';
 import type { OutboundConfiguration } from '../config/outbound-need.ts';
 import type { PolledChannel } from '../ipc/polled-channel.ts';
 import { SharedState } from '../shared/state.ts';
 import { createPipe, createSharedMemory, mapSharedMemory } from '../sys/descriptors.ts';
 import { errnoName } from '../sys/errno.ts';
+import { type KernelTlsSupport, probeKernelTls } from '../sys/kernel-tls.ts';
 import { close } from '../sys/libc.ts';
 import type { MappedMemory } from '../sys/memory.ts';
 import type { COMPARTMENTS } from './compartments.ts';
@@ -35,15 +38,6 @@ interface RoomPlace {
   readonly accepted: Accepted;
 }
 
-/** What a worker is told; plain data. */
-export interface EdgeOrder {
-  readonly config: Accepted['config'];
-  readonly material: Accepted['material'];
-  readonly tickets: ReturnType<TicketSecrets['current']>;
-  /** Of the shared memory. */
-  readonly slots: number;
-}
-
 export class Foundations {
   readonly listeners: Listeners;
   readonly logFiles: LogFiles;
@@ -56,6 +50,7 @@ export class Foundations {
   private readonly memory: number;
   private readonly mapped: MappedMemory;
   private readonly tickets: TicketSecrets;
+  private kernelTls: KernelTlsSupport | null;
 
   /** Throws an Error where the kernel has no memory or descriptors. */
   constructor(workers: number, listeners: Listeners, logFiles: LogFiles) {
@@ -63,6 +58,7 @@ export class Foundations {
     this.logFiles = logFiles;
     this.keyRing = new KeyRing();
     this.tickets = new TicketSecrets();
+    this.kernelTls = null;
     this.slots = Math.min(SLOTS_MAX, workers * SLOTS_PER_WORKER);
     const bytes = SharedState.bytes(this.slots);
     this.memory = createSharedMemory('sallyport', bytes);
@@ -111,10 +107,22 @@ export class Foundations {
         return JSON.stringify(order);
       }
       case 'edge': {
-        const order: EdgeOrder = { config, material, tickets: this.tickets.current(config.tls), slots };
+        const tickets = this.tickets.current(config.tls);
+        const kernelTls = this.findKernelTls(config.tls);
+        const order: EdgeOrder = { config, material, tickets, kernelTls, slots };
         return JSON.stringify(order);
       }
     }
+  }
+
+  /**
+   * Asked once where it is there: rooms can't, since it takes a listening socket, and the right to load a module of the
+   * kernel.
+   */
+  private findKernelTls(tls: TlsConfig | null): KernelTlsSupport | null {
+    if (tls === null || !tls.ktlsEnabled) return null;
+    if (this.kernelTls === null || this.kernelTls.problem !== '') this.kernelTls = probeKernelTls();
+    return this.kernelTls;
   }
 
   close(): void {
