@@ -62,7 +62,12 @@ function prepare(
 test('without ktls_enabled the kernel is not asked, and nothing is said', () => {
   assert.deepEqual(prepare(NONE, false, true), { kernel: null, said: [] });
   assert.equal(
-    prepareKernelTls(null, REACTOR, () => {}),
+    prepareKernelTls(
+      null,
+      REACTOR,
+      () => {},
+      () => assert.fail('the kernel was asked'),
+    ),
     null,
   );
 });
