@@ -15,7 +15,7 @@ import { Foundations } from './foundations.ts';
 import { House } from './house.ts';
 import { HouseSink } from './house-sink.ts';
 import { ioBackend } from './io-backend.ts';
-import { type Accepted, type Judged, judge } from './judge.ts';
+import { type Accepted, judge } from './judge.ts';
 import { type ListenerKind, Listeners, listenerWishes } from './listeners.ts';
 import { LogFiles } from './log-files.ts';
 import { coresOf, probeMachine, unservedFiles } from './machine.ts';
@@ -40,12 +40,17 @@ const LISTENER_WORDS: Readonly<Record<ListenerKind, string>> = {
   status: 'the status page is at',
 };
 
-/** Runs the house until it is asked to stop. Resolves to the exit code; why it didn't start is on standard error. */
-export async function startMaster(configPath: string, shownPath: string, version: string): Promise<number> {
+/** Runs the house until it is asked to stop. Resolves to the exit code; `complain` is told line by line why it didn't start. */
+export async function startMaster(
+  configPath: string,
+  shownPath: string,
+  version: string,
+  complain: (text: string) => void,
+): Promise<number> {
   // libuv's threads must be there before a namespace for process ids is made.
   await stat('/');
   const judged = await judge(configPath, 1);
-  tell(judged, shownPath);
+  for (const problem of [...judged.problems, ...judged.warnings]) complain(formatProblem(problem, shownPath));
   if (judged.accepted === null) {
     const count = judged.problems.length === 1 ? 'one problem' : `${judged.problems.length} problems`;
     complain(`${shownPath}: ${count}; nothing was started.`);
@@ -93,6 +98,7 @@ class Master {
   private readonly startedSeconds: number;
   private configuredSeconds: number;
   private lastReload: HouseState['lastReload'];
+  private readonly reloads: { succeeded: number; failed: number };
 
   constructor(configPath: string, accepted: Accepted, version: string) {
     this.configPath = configPath;
@@ -121,6 +127,7 @@ class Master {
     this.startedSeconds = nowSeconds();
     this.configuredSeconds = this.startedSeconds;
     this.lastReload = null;
+    this.reloads = { succeeded: 0, failed: 0 };
   }
 
   /** Empty text when all rooms are ready, else why not. */
@@ -150,6 +157,8 @@ class Master {
       this.log.info(`${LISTENER_WORDS[kind]} ${addressText(address)}`);
     }
     for (const note of this.listeners.notes) this.log.warn(note);
+    if ((config.security.landlockWritePaths ?? []).length > 0)
+      this.log.info('security.landlock_write_paths grants nothing: no room writes files by name');
     this.warnOfUnverified(config);
     const unserved = unservedFiles(config);
     if (unserved !== '') this.log.error(unserved);
@@ -277,6 +286,8 @@ class Master {
     if (refusal === '') this.log.info('reload: the new configuration is in force');
     else this.log.error(`reload: ${refusal}; the old configuration stays in force`);
     this.lastReload = { atSeconds: nowSeconds(), succeeded: refusal === '', reason: refusal };
+    this.reloads[refusal === '' ? 'succeeded' : 'failed']++;
+    this.showHouse();
     this.service.ready(refusal === '' ? 'reloaded' : `reload refused: ${refusal}`);
   }
 
@@ -357,6 +368,7 @@ class Master {
       generation: this.inForce.generation,
       configuredSeconds: this.configuredSeconds,
       lastReload: this.lastReload,
+      reloads: this.reloads,
       logDropped: 0,
       rooms: house.rooms(),
     });
@@ -387,14 +399,6 @@ function addressText(address: { family: string; address?: string; port?: number;
   return address.family === 'ipv6'
     ? `[${address.address}]:${address.port}`
     : `${address.address}:${address.port}`;
-}
-
-function tell({ problems, warnings }: Judged, shownPath: string): void {
-  for (const problem of [...problems, ...warnings]) complain(formatProblem(problem, shownPath));
-}
-
-function complain(text: string): void {
-  process.stderr.write(`${text}\n`);
 }
 
 function nowSeconds(): number {

@@ -26,9 +26,15 @@ const SOURCES: Readonly<Record<string, string>> = {
   'cli/main.ts': `import { assert } from "../base/assert.ts";
 assert(true);
 export async function main(): Promise<string> {
-  return (await import("../edge/main.ts")).startEdge();
+  return (await import("../master/main.ts")).startMaster();
 }
 `,
+  'cli/judge-main.ts': 'import "../base/assert.ts";\n',
+  'master/main.ts': 'export const startMaster = (): string => "started";\n',
+  'master/launcher-main.ts': 'import "../base/assert.ts";\n',
+  'journal/main.ts': 'import "../base/assert.ts";\n',
+  'keys/main.ts': 'import "../base/assert.ts";\n',
+  'outbound/main.ts': 'import "../base/assert.ts";\n',
   'base/assert.ts': 'export function assert(holds: boolean): void {\n  if (!holds) throw new Error();\n}\n',
   'edge/main.ts': `import { BufferPool } from "../io/buffer-pool.ts";
 import { assert } from "../base/assert.ts";
@@ -68,15 +74,18 @@ test('makes one module of what the edge runs, with names and constants as they a
   mkdirSync(join(root, 'dist'));
   writeFileSync(join(root, 'dist/gone.js'), '');
   assert.deepEqual(build(root), { status: 0, output: '' });
-  const edge = readFileSync(join(root, 'dist/parts/edge.js'), 'utf8');
+  const edge = readFileSync(join(root, 'dist/parts/edge-main-all.js'), 'utf8');
   assert.match(edge, /^const BufferPool = class/m);
   assert.match(edge, /function startEdge\(\)/);
   assert.doesNotMatch(edge, /Says how large/);
-  assert.doesNotMatch(readFileSync(join(root, 'dist/cli/main.js'), 'utf8'), /from "[^"]*edge/);
+  assert.doesNotMatch(readFileSync(join(root, 'dist/cli/main.js'), 'utf8'), /from "[^"]*cli-main-main/);
+  for (const room of ['cli/judge-main', 'master/launcher-main', 'journal/main', 'keys/main', 'outbound/main'])
+    assert.ok(existsSync(join(root, `dist/${room}.js`)), room);
   assert.ok(!existsSync(join(root, 'dist/gone.js')));
   assert.ok(existsSync(join(root, 'dist/.built')));
   const { main } = await import(join(root, 'dist/cli/main.js'));
-  assert.equal(await main(), '7 bytes');
+  assert.equal(await main(), 'started');
+  assert.equal((await import(join(root, 'dist/edge/main.js'))).startEdge(), '7 bytes');
   assert.deepEqual(Object.keys(await import(join(root, 'dist/io/buffer-pool.js'))), ['BufferPool']);
 });
 
