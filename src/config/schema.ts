@@ -231,7 +231,7 @@ const SECURITY = section(
       fallback: null,
       fallbackWords: 'nothing more',
       meaning:
-        'What the compartment that writes logs may write, beside the log file. No other one writes anything.',
+        'No compartment writes files by name: the log’s file is opened for the one that writes it. What is listed here is not granted to any, and the log says so.',
       example: '["/var/log/zerocopy-server"]',
     }),
     enable_sandbox: key(boolean(), {

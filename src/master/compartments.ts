@@ -26,8 +26,8 @@ export interface Compartment {
   readonly network: 'named-ports' | 'any-port' | 'none';
   /** It gets a namespace of its own for the network, with nothing in it. */
   readonly hasOwnNetwork: boolean;
-  /** Files that the configuration names for it, and what it may do with them; nothing where null. */
-  readonly files: 'read' | 'write' | null;
+  /** Whether it reads the files that the configuration names for it; nothing where null. No room writes any by name. */
+  readonly files: 'read' | null;
   /** Files of the system that it reads. */
   readonly systemFiles: readonly string[];
   readonly starting: (io: IoBackend) => readonly CallRule[];

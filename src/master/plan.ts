@@ -20,7 +20,6 @@ export interface Wishes {
   readonly seccomp: SeccompMode | 'disabled' | 'strongest';
   readonly landlock: boolean | 'strongest';
   readonly landlockReadPaths: readonly string[];
-  readonly landlockWritePaths: readonly string[];
   readonly sandbox: SandboxWishes | 'strongest' | 'disabled';
 }
 
@@ -48,7 +47,6 @@ export const STRONGEST: Wishes = {
   seccomp: 'strongest',
   landlock: 'strongest',
   landlockReadPaths: [],
-  landlockWritePaths: [],
   sandbox: 'strongest',
 };
 
@@ -298,7 +296,7 @@ function planSandbox(
 function rootOf(
   { files, systemFiles }: Compartment,
   request: RoomRequest,
-  { sandbox, landlockReadPaths, landlockWritePaths }: Wishes,
+  { sandbox, landlockReadPaths }: Wishes,
   program: readonly RootEntry[],
 ): RootEntry[] {
   const bind = (source: string, isWritable: boolean): RootEntry => ({
@@ -312,8 +310,7 @@ function rootOf(
     ...request.program.map((path) => bind(path, false)),
     ...existing(systemFiles).map((path) => bind(path, false)),
     ...existing(landlockReadPaths).map((path) => bind(path, false)),
-    ...(files === 'write' ? existing(landlockWritePaths).map((path) => bind(path, true)) : []),
-    ...(files === null ? [] : request.files.map((path) => bind(path, files === 'write'))),
+    ...(files === null ? [] : request.files.map((path) => bind(path, false))),
     ...existing(request.socketFolders).map((path) => bind(path, false)),
   ];
   if (typeof sandbox === 'string') return parentsFirst(entries);
@@ -370,9 +367,6 @@ function planLandlock(
     ...existing(systemFiles).map((path): PathRule => ({ path, access: 'read' })),
     ...(files === null ? [] : request.files.map((path): PathRule => ({ path, access: files }))),
     ...existing(wishes.landlockReadPaths).map((path): PathRule => ({ path, access: 'read' })),
-    ...(files === 'write'
-      ? existing(wishes.landlockWritePaths).map((path): PathRule => ({ path, access: 'write' }))
-      : []),
   ];
   const rules: LandlockRules = {
     paths,

@@ -20,7 +20,6 @@ export function wishesOf(security: SecurityConfig): Wishes {
     seccomp: seccompOf(security),
     landlock: landlockOf(security),
     landlockReadPaths: security.landlockReadPaths ?? [],
-    landlockWritePaths: security.landlockWritePaths ?? [],
     sandbox: sandboxOf(security),
   };
 }
