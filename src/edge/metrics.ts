@@ -26,8 +26,6 @@ import {
   C_LOG_DROPPED,
   C_REFUSED_BY_ADDRESS,
   C_REFUSED_BY_TOTAL,
-  C_RELOADS_FAILED,
-  C_RELOADS_OK,
   C_TLS_FAILED,
   C_TLS_FULL,
   C_TLS_RESUMED,
@@ -126,8 +124,8 @@ export class EdgeMetrics implements TimerHandler {
   private readonly startSeconds: number;
   private readonly build: BuildWords;
   private certificates: readonly CertificateExpiry[];
-  private reloadedSeconds: number;
-  private reloadSucceeded: boolean;
+  /** When this worker's first configuration came into force. */
+  private readonly configuredSeconds: number;
   private house: House | null;
 
   constructor(source: MetricsSource, shared: SharedMetrics) {
@@ -145,8 +143,7 @@ export class EdgeMetrics implements TimerHandler {
     this.startSeconds = processStartSeconds();
     this.build = buildWords(source.reactor.name);
     this.certificates = [];
-    this.reloadedSeconds = this.wallSeconds();
-    this.reloadSucceeded = true;
+    this.configuredSeconds = Math.round(source.reactor.wallMs / 1000);
     this.house = null;
     area.set(G_WORKERS, 1);
     if (this.areas.length > 1) this.armTimer();
@@ -182,16 +179,6 @@ export class EdgeMetrics implements TimerHandler {
 
   followCertificates(certificates: readonly CertificateExpiry[]): void {
     this.certificates = certificates;
-  }
-
-  reloaded(succeeded: boolean): void {
-    this.area.add(succeeded ? C_RELOADS_OK : C_RELOADS_FAILED, 1);
-    this.reloadSucceeded = succeeded;
-    if (succeeded) this.reloadedSeconds = this.wallSeconds();
-  }
-
-  private wallSeconds(): number {
-    return Math.round(this.source.reactor.wallMs / 1000);
   }
 
   // ---- Exchanges --------------------------------------------------------------------------------------------
@@ -365,8 +352,9 @@ export class EdgeMetrics implements TimerHandler {
       ),
       certificates: this.certificates,
       connectionsMax: this.source.connectionsMax,
-      reloadedSeconds: this.reloadedSeconds,
-      reloadSucceeded: this.reloadSucceeded,
+      reloadedSeconds: house?.configuredSeconds ?? this.configuredSeconds,
+      reloadSucceeded: house?.lastReload?.succeeded ?? true,
+      reloads: house?.reloads ?? { succeeded: 0, failed: 0 },
       startSeconds: house?.startedSeconds || this.startSeconds,
       build: { ...this.build },
       rooms: house?.rooms ?? [],

@@ -137,12 +137,11 @@ function residentBytes(ofWorkers: number, house: House | null): number {
 
 function configurationOf({ facts, house, configuration }: StatusSource): StatusDocument['configuration'] {
   const reload = house?.lastReload ?? null;
-  const refused = facts.reloadSucceeded ? '' : 'see the log';
   return {
     source: configuration,
     generation: house?.generation ?? 0,
-    sinceSeconds: house?.configuredSeconds ?? facts.reloadedSeconds,
-    refused: reload === null || reload.succeeded ? refused : reload.reason || 'see the log',
+    sinceSeconds: facts.reloadedSeconds,
+    refused: reload === null || reload.succeeded ? '' : reload.reason || 'see the log',
   };
 }
 

@@ -55,8 +55,6 @@ export const C_BYTES_RECEIVED = 3;
 export const C_BYTES_SENT = 4;
 export const C_BUFFER_STARVATIONS = 5;
 export const C_LOG_DROPPED = 6;
-export const C_RELOADS_OK = 7;
-export const C_RELOADS_FAILED = 8;
 /** Microseconds. */
 export const C_CPU = 9;
 export const C_TUNNEL_RECEIVED = 10;

@@ -50,6 +50,8 @@ export interface House {
     readonly succeeded: boolean;
     readonly reason: string;
   } | null;
+  /** Since the start. */
+  readonly reloads: { readonly succeeded: number; readonly failed: number };
   /** Entries of the log that the journal got and could not write. */
   readonly logDropped: number;
   readonly rooms: readonly HouseRoom[];
@@ -112,6 +114,7 @@ function houseOf(bytes: Uint8Array): House | null {
   const names = new Set(rooms.map((room) => room?.name));
   if (rooms.includes(null) || names.size < rooms.length) return null;
   const reload = recordOf(given['lastReload']);
+  const reloads = recordOf(given['reloads']);
   return {
     version: textOf(given['version']),
     startedSeconds: countOf(given['startedSeconds']),
@@ -125,6 +128,7 @@ function houseOf(bytes: Uint8Array): House | null {
             succeeded: reload['succeeded'] === true,
             reason: textOf(reload['reason']),
           },
+    reloads: { succeeded: countOf(reloads?.['succeeded']), failed: countOf(reloads?.['failed']) },
     logDropped: countOf(given['logDropped']),
     rooms: rooms as HouseRoom[],
   };

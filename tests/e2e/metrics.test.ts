@@ -371,7 +371,7 @@ redirect_url = "https://new.test"
       const from = edge.stderr().length;
       edge.rewrite('[host_routes.broken]\n');
       edge.signal('SIGHUP');
-      await edge.logged('the old one stays in force', from);
+      await edge.logged('the old configuration stays in force', from);
       const second = await countedPage();
       assert.equal(second.value('sallyport_config_reloads_total', 'result="failed"'), 1);
       assert.equal(second.value('sallyport_config_last_reload_successful'), 0);

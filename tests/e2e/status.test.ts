@@ -54,6 +54,7 @@ const HOUSE: House = {
   generation: 7,
   configuredSeconds: Math.round(Date.now() / 1000) - 7000,
   lastReload: { atSeconds: 1, succeeded: false, reason: `server.listen: ${HOSTILE}` },
+  reloads: { succeeded: 6, failed: 1 },
   logDropped: 0,
   rooms: [
     room('master', { measures: ['capabilities: those that it needs'] }),

@@ -6,7 +6,7 @@ import { AreaViews, hostOfKey, MetricsArea, methodOfKey, statusOfKey } from '../
 import { SIZE_BOUNDS, sizeBucket, TIME_BOUNDS_MS, timeBucket } from '../../src/metrics/buckets.ts';
 import {
   AREA_BYTES,
-  C_RELOADS_OK,
+  C_ACCEPT_PAUSES,
   G_CONNECTIONS_OPEN,
   H_MAGIC,
   HOSTS_MAX,
@@ -163,7 +163,7 @@ describe('areas of several workers', () => {
     const before = new MetricsArea(memory, 0);
     const host = before.hostNumber('a.test');
     before.countRequest(host, 1, 200);
-    before.add(C_RELOADS_OK, 1);
+    before.add(C_ACCEPT_PAUSES, 1);
     before.addActive(host, 5);
     before.set(G_CONNECTIONS_OPEN, 7);
     before.addConnections(before.serverNumber('http://s'), 3, 4, 2);
@@ -172,7 +172,7 @@ describe('areas of several workers', () => {
     after.countRequest(host, 1, 200);
     const totals = new Totals([after.views]);
     assert.deepEqual(requestsOf(after), new Map([['a.test 1 200', 2]]));
-    assert.equal(totals.cells[C_RELOADS_OK], 1);
+    assert.equal(totals.cells[C_ACCEPT_PAUSES], 1);
     assert.equal(totals.cells[G_CONNECTIONS_OPEN], 0);
     assert.equal(totals.hosts[host].active, 0);
     assert.ok(totals.servers[1].cells.every((value) => value === 0));

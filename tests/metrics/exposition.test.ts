@@ -17,6 +17,7 @@ const FACTS: Facts = {
   upstreams: [{ upstream: 'quoted "name"', server: 'http://s', healthy: false }],
   certificates: [{ name: '/etc/back\\slash.crt', expirySeconds: 2_000_000_000 }],
   reloadedSeconds: 1_700_000_000,
+  reloads: { succeeded: 0, failed: 0 },
   reloadSucceeded: true,
   startSeconds: 1_700_000_000,
   build: { version: '1', nodejs: '26', openssl: '3', io: 'sim' },

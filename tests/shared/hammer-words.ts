@@ -36,6 +36,7 @@ export function houseOf(number: number): House {
     generation: number,
     configuredSeconds: number,
     lastReload: { atSeconds: number, succeeded: true, reason: '' },
+    reloads: { succeeded: number, failed: number },
     logDropped: number,
     rooms,
   };
