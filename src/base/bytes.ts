@@ -59,6 +59,20 @@ export function copyAcross(
   for (let index = 0; index < length; index++) target[to + index] = source[from + index];
 }
 
+/** Copies four bytes or more from one array into another, word by word: the last one overlaps the one before it. */
+export function copyWords(
+  target: DataView,
+  to: number,
+  source: DataView,
+  from: number,
+  length: number,
+): void {
+  const last = length - 4;
+  for (let index = 0; index < last; index += 4)
+    target.setInt32(to + index, source.getInt32(from + index, true), true);
+  target.setInt32(to + last, source.getInt32(from + last, true), true);
+}
+
 /** Writes short Latin-1 text, for which a call into the engine would cost more; returns the offset after it. */
 export function putText(bytes: Uint8Array, at: number, text: string): number {
   for (let index = 0; index < text.length; index++) bytes[at + index] = text.charCodeAt(index);

@@ -10,18 +10,29 @@
  */
 
 import { assert } from '../base/assert.ts';
-import { copyAcross } from '../base/bytes.ts';
+import { copyAcross, copyBytes, copyWords, viewOf } from '../base/bytes.ts';
 import { CHAR_CLASS, COLON, CR, HTAB, LF, SP, TCHAR, VALUE } from '../http/char-class.ts';
 import { fieldIdOf } from '../http/field-names.ts';
 import { F_OTHER } from '../http/fields.ts';
 import { DEFAULT_HEADER_TABLE_BYTES, FIELD_OVERHEAD_BYTES } from './constants.ts';
-import { DynamicTable } from './dynamic-table.ts';
+import {
+  DynamicTable,
+  LINE_EXTRA_BYTES,
+  SEPARATOR_BYTES,
+  W_NAME_LENGTH,
+  W_OFFSET,
+  W_SECOND_TAG,
+  W_TAG,
+  W_VALUE_LENGTH,
+} from './dynamic-table.ts';
 import { huffmanDecode } from './huffman.ts';
 import {
   pseudoIdOf,
   STATIC_BYTES,
   STATIC_COUNT,
   STATIC_IDS,
+  STATIC_LINE_OFFSETS,
+  STATIC_LINES_VIEW,
   STATIC_NAME_LENGTHS,
   STATIC_OFFSETS,
   STATIC_VALUE_LENGTHS,
@@ -73,6 +84,7 @@ export class HpackDecoder {
   private at: number;
   private end: number;
   private target: Uint8Array;
+  private targetView: DataView;
   private start: number;
   private limit: number;
   private listBytesMax: number;
@@ -99,6 +111,7 @@ export class HpackDecoder {
     this.at = 0;
     this.end = 0;
     this.target = NO_BYTES;
+    this.targetView = viewOf(NO_BYTES);
     this.start = 0;
     this.limit = 0;
     this.listBytesMax = 0;
@@ -131,6 +144,7 @@ export class HpackDecoder {
     this.at = from;
     this.end = end;
     this.target = target;
+    this.targetView = viewOf(target);
     this.start = at;
     this.out = at;
     this.limit = limit;
@@ -187,34 +201,35 @@ export class HpackDecoder {
     if (index <= 0) return HPACK_ERROR;
     this.neverIndexed = false;
     if (index <= STATIC_COUNT) {
-      const nameLength = STATIC_NAME_LENGTHS[index];
+      this.nameLength = STATIC_NAME_LENGTHS[index];
+      this.valueLength = STATIC_VALUE_LENGTHS[index];
       this.id = STATIC_IDS[index];
       this.flags = BOTH_VALID;
-      this.copyField(STATIC_BYTES, STATIC_OFFSETS[index], nameLength, STATIC_VALUE_LENGTHS[index]);
+      this.copyLine(STATIC_LINES_VIEW, STATIC_LINE_OFFSETS[index]);
       return HPACK_FIELD;
     }
-    const table = this.table;
+    const { table } = this;
     const at = index - STATIC_COUNT - 1;
     if (at >= table.count) return HPACK_ERROR;
-    this.id = table.tag(at);
-    this.flags = table.secondTag(at);
-    this.copyField(table.bytes, table.offset(at), table.nameLength(at), table.valueLength(at));
+    const { entries } = table;
+    const word = table.wordOf(at);
+    this.nameLength = entries[word + W_NAME_LENGTH];
+    this.valueLength = entries[word + W_VALUE_LENGTH];
+    this.id = entries[word + W_TAG];
+    this.flags = entries[word + W_SECOND_TAG];
+    this.copyLine(table.view, entries[word + W_OFFSET]);
     return HPACK_FIELD;
   }
 
-  /** A field as it lies in a table: its value behind its name. */
-  private copyField(bytes: Uint8Array, offset: number, nameLength: number, valueLength: number): void {
-    this.nameLength = nameLength;
-    this.valueLength = valueLength;
+  /** A field as it lies in a table. */
+  private copyLine(view: DataView, offset: number): void {
     if (!this.count()) return;
-    const target = this.target;
-    let at = this.out;
-    copyAcross(target, at, bytes, offset, nameLength);
-    this.nameOffset = at;
-    at = this.endName(at + nameLength);
-    copyAcross(target, at, bytes, offset + nameLength, valueLength);
-    this.valueOffset = at;
-    this.endLine(at + valueLength);
+    const { out, nameLength, valueLength } = this;
+    const length = nameLength + valueLength + LINE_EXTRA_BYTES;
+    copyWords(this.targetView, out, view, offset, length);
+    this.nameOffset = out;
+    this.valueOffset = out + nameLength + SEPARATOR_BYTES;
+    this.out = out + length;
   }
 
   /** Counts the field; whether it is within the limit. */
@@ -260,7 +275,7 @@ export class HpackDecoder {
     if (valueLength < 0) return HPACK_ERROR;
     this.valueLength = valueLength;
     const whole = valueAt + valueLength + 2 <= this.limit;
-    if (whole && isValidValue(this.target, valueAt, valueLength)) this.flags |= VALUE_VALID;
+    if (whole && isValidValue(this.target, this.targetView, valueAt, valueLength)) this.flags |= VALUE_VALID;
     if (insert) this.insert(valueAt);
     if (!this.count()) return HPACK_FIELD;
     this.nameOffset = nameAt;
@@ -293,14 +308,16 @@ export class HpackDecoder {
       this.id = STATIC_IDS[index];
       this.flags = NAME_VALID;
     } else {
-      const table = this.table;
+      const { table } = this;
       const entry = index - STATIC_COUNT - 1;
       if (entry >= table.count) return false;
+      const { entries } = table;
+      const word = table.wordOf(entry);
       this.name = table.bytes;
-      this.nameFrom = table.offset(entry);
-      this.nameLength = table.nameLength(entry);
-      this.id = table.tag(entry);
-      this.flags = table.secondTag(entry) & NAME_VALID;
+      this.nameFrom = entries[word + W_OFFSET];
+      this.nameLength = entries[word + W_NAME_LENGTH];
+      this.id = entries[word + W_TAG];
+      this.flags = entries[word + W_SECOND_TAG] & NAME_VALID;
     }
     if (at + this.nameLength <= this.limit) {
       copyAcross(this.target, at, this.name, this.nameFrom, this.nameLength);
@@ -317,7 +334,9 @@ export class HpackDecoder {
     const from = this.at;
     this.at = from + length;
     if (huffman) return huffmanDecode(this.source, from, length, this.target, at, this.limit);
-    copyAcross(this.target, at, this.source, from, Math.max(0, Math.min(length, this.limit - at)));
+    const room = Math.max(0, Math.min(length, this.limit - at));
+    if (this.source === this.target) copyBytes(this.target, at, from, room);
+    else copyAcross(this.target, at, this.source, from, room);
     return length;
   }
 
@@ -348,13 +367,29 @@ function isLowerToken(bytes: Uint8Array, offset: number, length: number): boolea
 }
 
 /** RFC 9113 §8.2.1, and as strict as HTTP/1.1 about all control characters (RFC 9110 §5.5). */
-function isValidValue(bytes: Uint8Array, offset: number, length: number): boolean {
+function isValidValue(bytes: Uint8Array, view: DataView, offset: number, length: number): boolean {
   if (length === 0) return true;
   const first = bytes[offset];
   const last = bytes[offset + length - 1];
   if (first === SP || first === HTAB || last === SP || last === HTAB) return false;
-  for (let at = offset, end = offset + length; at < end; at++) {
+  const end = offset + length;
+  let at = offset;
+  // Four bytes at once, as long as none of them is below a blank, or DEL.
+  for (; at + 4 <= end; at += 4) {
+    const word = view.getInt32(at, true);
+    const controls = (word - ALL_BLANKS) & ~word;
+    const rest = word ^ ALL_DEL;
+    const deletes = (rest - ALL_ONES) & ~rest;
+    if (((controls | deletes) & ALL_TOP_BITS) !== 0) break;
+  }
+  for (; at < end; at++) {
     if ((CHAR_CLASS[bytes[at]] & VALUE) === 0) return false;
   }
   return true;
 }
+
+// Four bytes of one value each.
+const ALL_BLANKS = 0x20202020;
+const ALL_DEL = 0x7f7f7f7f;
+const ALL_ONES = 0x01010101;
+const ALL_TOP_BITS = 0x80808080 | 0;

@@ -7,7 +7,7 @@
  * (`fieldBytesMax`). A block begins with `begin`.
  */
 
-import { copyAcross, decimalLength, lowerByte, putDecimal } from '../base/bytes.ts';
+import { copyAcross, copyBytes, decimalLength, lowerByte, putDecimal } from '../base/bytes.ts';
 import {
   F_ACCEPT_ENCODING,
   F_ACCEPT_RANGES,
@@ -30,7 +30,7 @@ import {
   FIELD_NAMES,
 } from '../http/fields.ts';
 import { DEFAULT_HEADER_TABLE_BYTES, FIELD_OVERHEAD_BYTES } from './constants.ts';
-import { DynamicTable } from './dynamic-table.ts';
+import { DynamicTable, SEPARATOR_BYTES, W_NAME_LENGTH, W_OFFSET, W_VALUE_LENGTH } from './dynamic-table.ts';
 import { huffmanEncode, huffmanLength } from './huffman.ts';
 import {
   STATIC_ACCEPT_ENCODING,
@@ -248,8 +248,9 @@ export class HpackEncoder {
     const { table, latest } = this;
     const number = latest[kind];
     const entry = table.inserted - number;
-    if (number > 0 && entry < table.count && table.valueLength(entry) === length) {
-      const valueAt = table.offset(entry) + table.nameLength(entry);
+    const word = table.wordOf(entry);
+    if (number > 0 && entry < table.count && table.entries[word + W_VALUE_LENGTH] === length) {
+      const valueAt = table.entries[word + W_OFFSET] + table.entries[word + W_NAME_LENGTH] + SEPARATOR_BYTES;
       if (sameBytes(table.bytes, valueAt, source, offset, length))
         return putInteger(bytes, at, 0x80, 7, STATIC_COUNT + 1 + entry);
     }
@@ -298,7 +299,8 @@ function putString(
   length: number,
 ): number {
   const next = putInteger(bytes, at, 0, 7, length);
-  if (length > LOOP_BYTES_MAX) bytes.set(source.subarray(offset, offset + length), next);
+  if (bytes === source) copyBytes(bytes, next, offset, length);
+  else if (length > LOOP_BYTES_MAX) bytes.set(source.subarray(offset, offset + length), next);
   else copyAcross(bytes, next, source, offset, length);
   return next + length;
 }

@@ -105,6 +105,11 @@ const PSEUDO_BYTES = PSEUDO_NAMES.map(([name]) => asciiBytes(name));
 
 /** All entries' bytes in a row: name, value, name, value … */
 export const STATIC_BYTES = asciiBytes(ENTRIES.map(([name, value]) => name + value).join(''));
+/** The same as lines, `name: value` CRLF, which is how they are decoded. */
+const STATIC_LINES = asciiBytes(ENTRIES.map(([name, value]) => `${name}: ${value}\r\n`).join(''));
+export const STATIC_LINES_VIEW = new DataView(STATIC_LINES.buffer);
+/** By index (from 1): where the line begins. */
+export const STATIC_LINE_OFFSETS = new Uint16Array(STATIC_COUNT + 1);
 /** By index (from 1): where the name begins in STATIC_BYTES; its value follows it. */
 export const STATIC_OFFSETS = new Uint16Array(STATIC_COUNT + 1);
 export const STATIC_NAME_LENGTHS = new Uint8Array(STATIC_COUNT + 1);
@@ -125,6 +130,7 @@ function fillTables(): void {
   for (let index = 1; index <= STATIC_COUNT; index++) {
     const [name, value] = ENTRIES[index - 1];
     STATIC_OFFSETS[index] = at;
+    STATIC_LINE_OFFSETS[index] = at + 4 * (index - 1);
     STATIC_NAME_LENGTHS[index] = name.length;
     STATIC_VALUE_LENGTHS[index] = value.length;
     at += name.length + value.length;

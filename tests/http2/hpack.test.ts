@@ -199,6 +199,26 @@ describe('decoding a block (RFC 7541)', () => {
     });
   }
 
+  it('judges each byte of a value, wherever it stands in values of any length (RFC 9113 §8.2.1)', () => {
+    const decoder = new HpackDecoder();
+    for (let length = 1; length <= 9; length++) {
+      for (let at = 0; at < length; at++) {
+        for (let byte = 0; byte < 256; byte++) {
+          const value = Buffer.alloc(length, 'v');
+          value[at] = byte;
+          const isBlank = byte === 0x20 || byte === 0x09;
+          const isEdge = at === 0 || at === length - 1;
+          const expected = isBlank ? !isEdge : byte > 0x20 && byte !== 0x7f;
+          const [field] = decodeBlock(
+            decoder,
+            Buffer.concat([hex('0001 6e'), Buffer.of(length), value]),
+          ).fields;
+          assert.equal(field?.valid, expected, `byte ${byte} at ${at} of ${length}`);
+        }
+      }
+    }
+  });
+
   it('takes two size updates, and a table of nothing', () => {
     const decoder = new HpackDecoder();
     const block = decodeBlock(decoder, hex('20 3fe1 1f 400161 0162 be'));
