@@ -27,13 +27,16 @@ function isFree(port: number): Promise<boolean> {
 }
 
 /** The port that PORT names, or the first free one from 8080 on. */
-async function choosePort(): Promise<number> {
+function choosePort(): Promise<number> {
   const wanted = process.env['PORT'];
-  if (wanted !== undefined) return Number(wanted);
-  for (let port = PORT_FIRST; port < PORT_FIRST + PORTS_TRIED; port++) {
+  return wanted !== undefined ? Promise.resolve(Number(wanted)) : freePortFrom(PORT_FIRST);
+}
+
+async function freePortFrom(first: number): Promise<number> {
+  for (let port = first; port < first + PORTS_TRIED; port++) {
     if (await isFree(port)) return port;
   }
-  throw new Error(`no port from ${PORT_FIRST} on is free: name one, as in PORT=9000 npm start`);
+  throw new Error(`no port from ${first} on is free: name one, as in PORT=9000 npm start`);
 }
 
 function accepts(port: number): Promise<boolean> {
@@ -61,10 +64,11 @@ function startBackend(socket: string): Promise<ChildProcess> {
   });
 }
 
-function whatToTry(port: number, configPath: string): string {
+function whatToTry(port: number, statusPort: number, configPath: string): string {
   const url = `http://localhost:${port}`;
   return `
 Sallyport is running. In a browser: ${url}/
+How it is doing, live:              http://localhost:${statusPort}/
 Or in another terminal:
 
   curl -i ${url}/                      # a file, with ETag and Last-Modified
@@ -85,13 +89,19 @@ Ctrl-C stops it.
 /** Runs the demo to its end and returns the exit code. */
 async function run(folder: string): Promise<number> {
   const port = await choosePort();
+  const statusPort = await freePortFrom(port + 1);
   const socket = join(folder, 'app.sock');
   const configPath = join(folder, 'config.toml');
   const template = readFileSync(join(HERE, 'config.toml'), 'utf8');
-  const values: Record<string, string> = { port: String(port), site: join(HERE, 'site'), backend: socket };
+  const values: Record<string, string> = {
+    port: String(port),
+    status: String(statusPort),
+    site: join(HERE, 'site'),
+    backend: socket,
+  };
   writeFileSync(
     configPath,
-    template.replaceAll(/\{(port|site|backend)\}/g, (_, name: string) => values[name]),
+    template.replaceAll(/\{(port|status|site|backend)\}/g, (_, name: string) => values[name]),
   );
 
   // Another program there would answer in the server's place; the server will say that the port is taken.
@@ -114,7 +124,7 @@ async function run(folder: string): Promise<number> {
   const parent = process.ppid;
   const watch = setInterval(() => process.ppid !== parent && stop(), PARENT_POLL_MS);
 
-  if (willListen && (await untilAccepting(port, edge))) console.log(whatToTry(port, configPath));
+  if (willListen && (await untilAccepting(port, edge))) console.log(whatToTry(port, statusPort, configPath));
   const code = await ended;
   clearInterval(watch);
   backend.send(0);
