@@ -84,8 +84,7 @@ export interface MetricsSource {
     readonly refusedByTotal: number;
   };
   readonly shared: SharedState;
-  /** Connections of clients, and how many of them are in their TLS handshake. */
-  readonly openConnections: number;
+  /** Connections of clients that are in their TLS handshake. */
   readonly shakingConnections: number;
   /** Of all workers together; 0: no limit. */
   readonly connectionsMax: number;
@@ -269,7 +268,8 @@ export class EdgeMetrics implements TimerHandler {
     this.publishCounter(C_BYTES_SENT, counters.bytesSent);
     this.publishCounter(C_BUFFER_STARVATIONS, counters.bufferStarvations);
     this.publishCounter(C_LOG_DROPPED, source.log.dropped);
-    area.set(G_CONNECTIONS_OPEN, source.openConnections);
+    // Without those of the status page.
+    area.set(G_CONNECTIONS_OPEN, source.shared.connections.ownTotal);
     area.set(G_CONNECTIONS_SHAKING, source.shakingConnections);
     area.set(G_FDS_OPEN, descriptorsOpen(counters.handlesOpen));
     area.set(G_FDS_MAX, this.fdsMax);

@@ -367,6 +367,10 @@ redirect_url = "https://new.test"
       const open = first.value('sallyport_connections_open');
       assert.ok(open === 1 || open === 2, `${open} open connections`);
       assert.equal(first.sum('sallyport_build_info'), 1);
+      for (const room of ['master', 'journal', 'edge 1']) {
+        assert.equal(first.value('sallyport_room_state', `room="${room}",state="ready"`), 1, room);
+        assert.equal(first.value('sallyport_room_restarts_total', `room="${room}"`), 0, room);
+      }
       assert.equal(first.sum('sallyport_config_reloads_total'), 0);
       const from = edge.stderr().length;
       edge.rewrite('[host_routes.broken]\n');
