@@ -7,7 +7,7 @@
  * (`fieldBytesMax`). A block begins with `begin`.
  */
 
-import { copyAcross, copyBytes, decimalLength, lowerByte, putDecimal } from '../base/bytes.ts';
+import { copyAcross, copyBytes, decimalLength, lowerByte, putDecimal, viewOf } from '../base/bytes.ts';
 import {
   F_ACCEPT_ENCODING,
   F_ACCEPT_RANGES,
@@ -251,7 +251,7 @@ export class HpackEncoder {
     const word = table.wordOf(entry);
     if (number > 0 && entry < table.count && table.entries[word + W_VALUE_LENGTH] === length) {
       const valueAt = table.entries[word + W_OFFSET] + table.entries[word + W_NAME_LENGTH] + SEPARATOR_BYTES;
-      if (sameBytes(table.bytes, valueAt, source, offset, length))
+      if (sameValue(table, valueAt, source, offset, length))
         return putInteger(bytes, at, 0x80, 7, STATIC_COUNT + 1 + entry);
     }
     const name = kind < KIND_OF_STATIC ? NAME_BYTES[kind] : STATIC_BYTES;
@@ -326,6 +326,24 @@ function putName(bytes: Uint8Array, at: number, source: Uint8Array, offset: numb
   const next = putInteger(bytes, at, 0, 7, length);
   for (let index = 0; index < length; index++) bytes[next + index] = lowerByte(source[offset + index]);
   return next + length;
+}
+
+/** Whether a value in the table is these bytes: word by word, the last one overlapping the one before it. */
+function sameValue(
+  table: DynamicTable,
+  at: number,
+  source: Uint8Array,
+  offset: number,
+  length: number,
+): boolean {
+  if (length < 4) return sameBytes(table.bytes, at, source, offset, length);
+  const { view } = table;
+  const other = viewOf(source);
+  const last = length - 4;
+  for (let index = 0; index < last; index += 4) {
+    if (view.getInt32(at + index, true) !== other.getInt32(offset + index, true)) return false;
+  }
+  return view.getInt32(at + last, true) === other.getInt32(offset + last, true);
 }
 
 function sameBytes(
