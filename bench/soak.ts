@@ -69,8 +69,8 @@ const START_MS_MAX = 10_000;
 const METRICS_MS_MAX = 10_000;
 /** For the house to end in good order, before it is killed. */
 const STOP_MS_MAX = 5000;
-/** Per slice: a run that stands still is ended, not waited for. */
-const SLICE_MS_MAX = 180_000;
+/** A run in which no request ends for so long stands still: it is ended, not waited for. */
+const STANDSTILL_MS_MAX = 60_000;
 /** For the edge to see that its clients have gone, and to close what idles too long. */
 const SETTLE_MS = 500;
 /** Share of the requests that warm the edge up before the first sample. */
@@ -157,13 +157,16 @@ async function slice(
   const { promise, reject } = Promise.withResolvers<never>();
   const onExit = (): void => reject(new Error('the edge died'));
   edge.once('exit', onExit);
-  const timer = setTimeout(() => {
-    reject(new Error(`no end of ${requests} requests; ${clients.completed} were completed in all`));
-  }, SLICE_MS_MAX);
+  let before = clients.completed;
+  const timer = setInterval(() => {
+    if (clients.completed === before)
+      reject(new Error(`it stands still; ${clients.completed} requests were completed in all`));
+    before = clients.completed;
+  }, STANDSTILL_MS_MAX);
   try {
     await Promise.race([clients.run(requests, connections), promise]);
   } finally {
-    clearTimeout(timer);
+    clearInterval(timer);
     edge.off('exit', onExit);
   }
   if (clients.problems.length > 0) throw new Error(clients.problems.join('\n'));
