@@ -70,26 +70,33 @@ export function loopRules(name: string, backend: string): void {
 }
 
 async function nodeGoesOn(): Promise<void> {
-  for (let count = 0; count < 5; count++) {
+  const timers: number[] = [];
+  for (let count = 0; count < 9; count++) {
     const start = performance.now();
     await new Promise((resolve) => setTimeout(resolve, 20));
-    const tookMs = performance.now() - start;
-    assert.ok(tookMs >= 19 && tookMs < 90, `setTimeout of 20 ms took ${tookMs} ms`);
+    timers.push(performance.now() - start);
   }
+  assert.ok(Math.min(...timers) >= 19 && median(timers) < 90, `setTimeout of 20 ms took ${timers} ms`);
   const server = createServer((socket) => socket.pipe(socket)).listen(0, '127.0.0.1');
   await once(server, 'listening');
   const socket = connect((server.address() as AddressInfo).port, '127.0.0.1');
-  const start = performance.now();
+  const trips: number[] = [];
   for (let count = 0; count < 20; count++) {
+    const start = performance.now();
     socket.write(`hello ${count}`);
     const [data] = await once(socket, 'data');
     assert.equal(String(data), `hello ${count}`);
+    trips.push(performance.now() - start);
   }
-  const tookMs = performance.now() - start;
-  assert.ok(tookMs < 600, `20 round trips of Node's own sockets took ${tookMs} ms`);
+  assert.ok(median(trips) < 30, `round trips of Node's own sockets took ${trips} ms`);
   socket.destroy();
   server.close();
   await once(server, 'close');
+}
+
+/** What a busy machine does to some of them changes nothing. */
+function median(values: readonly number[]): number {
+  return [...values].sort((a, b) => a - b)[values.length >> 1];
 }
 
 async function bothServe(reactor: Reactor): Promise<void> {
@@ -98,34 +105,46 @@ async function bothServe(reactor: Reactor): Promise<void> {
   const listener = reactor.listen({ family: 'ipv4', address: '127.0.0.1', port: 0 }, options, echo);
   const address = reactor.localAddress(listener);
   assert.ok(address.family !== 'unix');
-  let ticks = 0;
-  const ticking = setInterval(() => ticks++, 5);
+  const ticks: number[] = [];
+  let tickedMs = performance.now();
+  const ticking = setInterval(() => {
+    ticks.push(performance.now() - tickedMs);
+    tickedMs = performance.now();
+  }, 5);
   const socket = connect(address.port, address.address);
   await once(socket, 'connect');
-  const endMs = performance.now() + 300;
-  let rounds = 0;
-  while (performance.now() < endMs) {
+  const deadlineMs = performance.now() + 10_000;
+  const trips: number[] = [];
+  while ((trips.length < 100 || ticks.length < 15) && performance.now() < deadlineMs) {
+    const start = performance.now();
     socket.write('ping');
     const [data] = await once(socket, 'data');
     assert.equal(String(data), 'ping');
-    rounds++;
+    trips.push(performance.now() - start);
   }
   clearInterval(ticking);
-  assert.ok(rounds > 100, `only ${rounds} round trips in 300 ms`);
-  assert.ok(ticks > 15, `only ${ticks} ticks of 5 ms in 300 ms`);
+  assert.ok(
+    trips.length >= 100 && median(trips) < 20,
+    `${trips.length} round trips took ${median(trips)} ms`,
+  );
+  assert.ok(
+    ticks.length >= 15 && median(ticks) < 60,
+    `${ticks.length} ticks of 5 ms took ${median(ticks)} ms`,
+  );
   socket.end();
   await once(socket, 'close');
   reactor.close(listener, false);
 }
 
 async function timersFire(reactor: Reactor): Promise<void> {
-  for (let count = 0; count < 3; count++) {
+  const tookMs: number[] = [];
+  for (let count = 0; count < 5; count++) {
     const start = performance.now();
     await new Promise<void>((resolve) => {
       const timer = new Timer({ onTimer: () => resolve() }, 0);
       reactor.timers.arm(timer, Math.floor(performance.now()) + 30);
     });
-    const tookMs = performance.now() - start;
-    assert.ok(tookMs >= 28 && tookMs < 160, `a timer of 30 ms took ${tookMs} ms`);
+    tookMs.push(performance.now() - start);
   }
+  assert.ok(Math.min(...tookMs) >= 28 && median(tookMs) < 160, `a timer of 30 ms took ${tookMs} ms`);
 }
