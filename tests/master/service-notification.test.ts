@@ -5,14 +5,14 @@ import { join } from 'node:path';
 import { describe, it } from 'node:test';
 import { ServiceNotification } from '../../src/master/service-notification.ts';
 import { testFile } from '../fixtures/certificates.ts';
-import { ServiceManager } from '../fixtures/service-manager.ts';
+import { NotificationSocket } from '../fixtures/notification-socket.ts';
 
 describe('the notification of a service manager', () => {
   for (const kind of ['path', 'abstract'] as const)
     it(`arrives at a socket with a name that is ${kind === 'path' ? 'a path' : 'abstract'}`, () => {
       const name =
         kind === 'path' ? join(testFile('notify', ''), '../notify.sock') : `@sallyport-${process.pid}`;
-      const manager = new ServiceManager(name);
+      const manager = new NotificationSocket(name);
       const notification = new ServiceNotification(name);
       notification.ready('all\nwell');
       notification.reloading();
