@@ -251,8 +251,12 @@ export class HpackEncoder {
     const word = table.wordOf(entry);
     if (number > 0 && entry < table.count && table.entries[word + W_VALUE_LENGTH] === length) {
       const valueAt = table.entries[word + W_OFFSET] + table.entries[word + W_NAME_LENGTH] + SEPARATOR_BYTES;
-      if (sameValue(table, valueAt, source, offset, length))
-        return putInteger(bytes, at, 0x80, 7, STATIC_COUNT + 1 + entry);
+      // Where what is sent lies in the memory that it is written to, its view is at hand.
+      const isSame =
+        source === bytes
+          ? sameValue(table, valueAt, source, offset, length)
+          : sameBytes(table.bytes, valueAt, source, offset, length);
+      if (isSame) return putInteger(bytes, at, 0x80, 7, STATIC_COUNT + 1 + entry);
     }
     const name = kind < KIND_OF_STATIC ? NAME_BYTES[kind] : STATIC_BYTES;
     const nameFrom = kind < KIND_OF_STATIC ? 0 : STATIC_OFFSETS[index];
