@@ -18,6 +18,7 @@ const COMMANDS: Commands = [
   ['git', 'git'],
   ['haproxy', 'haproxy'],
   ['ip', 'iproute2'],
+  ['mount', 'mount'],
   ['nghttp', 'nghttp2-client'],
   ['nginx', 'nginx-light'],
   ['openssl', 'openssl'],
