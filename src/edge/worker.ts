@@ -712,7 +712,7 @@ export class EdgeWorker
     record.upstream = exchange.upstreamName;
     record.requestId = exchange.requestIdText;
     record.reason = exchange.faultCode === 0 ? '' : faultOf(exchange.faultCode).word;
-    this.log.access(record);
+    this.log.access(record, reactor.wallMs);
   }
 
   warn(message: string): void {

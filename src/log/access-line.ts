@@ -3,66 +3,81 @@
  * making text of it first. What formatAccess of line.ts writes is what is written here.
  */
 
-import { asciiBytes, copyAcross, putDecimal } from '../base/bytes.ts';
+import { asciiBytes, putDecimal } from '../base/bytes.ts';
 import { type AccessRecord, type Format, putTime, TIME_BYTES, VALUE_CHARS_MAX } from './line.ts';
 
 /** The request's line can't be written like that: a value has to be quoted, escaped or cut. */
 export const NOT_PLAIN = -1;
 
-/** Bytes of a line beside its values: names, the time, four numbers, quotes. */
+/** Bytes of a line beside its values: names, the time, four numbers, quotes, and what is written beyond the end of a part. */
 const FRAME_BYTES_MAX = 320;
+const DASH = 0x2d;
+
+/** What stands between two values, as words of four bytes, so that it is written with few stores. */
+class Part {
+  readonly length: number;
+  readonly words: Int32Array;
+
+  constructor(text: string) {
+    const bytes = new Uint8Array((text.length + 3) & ~3);
+    bytes.set(asciiBytes(text));
+    const view = new DataView(bytes.buffer);
+    this.length = text.length;
+    this.words = Int32Array.from({ length: bytes.length >> 2 }, (_, index) => view.getInt32(index * 4, true));
+  }
+}
 
 /** What stands between the values. */
 interface Frame {
-  readonly begin: Uint8Array;
-  readonly client: Uint8Array;
-  readonly method: Uint8Array;
-  readonly host: Uint8Array;
-  readonly path: Uint8Array;
-  readonly status: Uint8Array;
-  readonly bytes: Uint8Array;
-  readonly durationMs: Uint8Array;
-  readonly upstream: Uint8Array;
-  readonly requestId: Uint8Array;
-  readonly reason: Uint8Array;
-  readonly end: Uint8Array;
+  readonly begin: Part;
+  readonly client: Part;
+  readonly method: Part;
+  readonly host: Part;
+  readonly path: Part;
+  readonly status: Part;
+  readonly bytes: Part;
+  readonly durationMs: Part;
+  readonly upstream: Part;
+  readonly requestId: Part;
+  readonly reason: Part;
+  readonly end: Part;
   /** Stands for an empty value. */
-  readonly empty: Uint8Array;
+  readonly empty: Part;
   /** 1 for each byte that stands for itself in a value. */
   readonly plain: Uint8Array;
 }
 
 const TEXT: Frame = {
-  begin: asciiBytes(''),
-  client: asciiBytes(' [INFO] access client='),
-  method: asciiBytes(' method='),
-  host: asciiBytes(' host='),
-  path: asciiBytes(' path='),
-  status: asciiBytes(' status='),
-  bytes: asciiBytes(' bytes='),
-  durationMs: asciiBytes(' duration_ms='),
-  upstream: asciiBytes(' upstream='),
-  requestId: asciiBytes(' request_id='),
-  reason: asciiBytes(' reason='),
-  end: asciiBytes('\n'),
-  empty: asciiBytes('-'),
+  begin: new Part(''),
+  client: new Part(' [INFO] access client='),
+  method: new Part(' method='),
+  host: new Part(' host='),
+  path: new Part(' path='),
+  status: new Part(' status='),
+  bytes: new Part(' bytes='),
+  durationMs: new Part(' duration_ms='),
+  upstream: new Part(' upstream='),
+  requestId: new Part(' request_id='),
+  reason: new Part(' reason='),
+  end: new Part('\n'),
+  empty: new Part('-'),
   plain: visibleBut(' "=\\'),
 };
 
 const JSON_LINE: Frame = {
-  begin: asciiBytes('{"time":"'),
-  client: asciiBytes('","level":"info","message":"access","client":"'),
-  method: asciiBytes('","method":"'),
-  host: asciiBytes('","host":"'),
-  path: asciiBytes('","path":"'),
-  status: asciiBytes('","status":'),
-  bytes: asciiBytes(',"bytes":'),
-  durationMs: asciiBytes(',"duration_ms":'),
-  upstream: asciiBytes(',"upstream":"'),
-  requestId: asciiBytes('","request_id":"'),
-  reason: asciiBytes('","reason":"'),
-  end: asciiBytes('"}\n'),
-  empty: asciiBytes(''),
+  begin: new Part('{"time":"'),
+  client: new Part('","level":"info","message":"access","client":"'),
+  method: new Part('","method":"'),
+  host: new Part('","host":"'),
+  path: new Part('","path":"'),
+  status: new Part('","status":'),
+  bytes: new Part(',"bytes":'),
+  durationMs: new Part(',"duration_ms":'),
+  upstream: new Part(',"upstream":"'),
+  requestId: new Part('","request_id":"'),
+  reason: new Part('","reason":"'),
+  end: new Part('"}\n'),
+  empty: new Part(''),
   plain: visibleBut('"\\'),
 };
 
@@ -82,50 +97,53 @@ export function accessBytesMax(record: AccessRecord): number {
 }
 
 /**
- * Writes the line at `at`, where `accessBytesMax` bytes are free. Returns where it ends, or NOT_PLAIN: what was written until
+ * Writes the line at `at` of `bytes`, which `view` shows too, where `accessBytesMax` bytes are free. Returns where it ends, or NOT_PLAIN: what was written until
  * then is of no meaning.
  */
 export function putAccess(
   bytes: Uint8Array,
+  view: DataView,
   at: number,
   format: Format,
   wallMs: number,
   record: AccessRecord,
 ): number {
   const frame = format === 'json' ? JSON_LINE : TEXT;
-  let end = put(bytes, at, frame.begin);
+  let end = put(view, at, frame.begin);
   putTime(bytes, end, wallMs);
-  end = put(bytes, end + TIME_BYTES, frame.client);
-  end = putValue(bytes, end, frame, record.client);
-  if (end >= 0) end = putValue(bytes, put(bytes, end, frame.method), frame, record.method);
+  end = put(view, end + TIME_BYTES, frame.client);
+  end = putValue(bytes, view, end, frame, record.client);
+  if (end >= 0) end = putValue(bytes, view, put(view, end, frame.method), frame, record.method);
   if (end < 0) return NOT_PLAIN;
-  end = put(bytes, end, frame.host);
+  end = put(view, end, frame.host);
   end = record.located
-    ? putLocated(bytes, end, frame, record.source, record.hostOffset, record.hostLength)
-    : putValue(bytes, end, frame, record.host);
+    ? putLocated(bytes, view, end, frame, record.source, record.hostOffset, record.hostLength)
+    : putValue(bytes, view, end, frame, record.host);
   if (end < 0) return NOT_PLAIN;
-  end = put(bytes, end, frame.path);
+  end = put(view, end, frame.path);
   end = record.located
-    ? putLocated(bytes, end, frame, record.source, record.pathOffset, record.pathLength)
-    : putValue(bytes, end, frame, record.path);
+    ? putLocated(bytes, view, end, frame, record.source, record.pathOffset, record.pathLength)
+    : putValue(bytes, view, end, frame, record.path);
   if (end < 0) return NOT_PLAIN;
-  end = putDecimal(bytes, put(bytes, end, frame.status), record.status);
-  end = putDecimal(bytes, put(bytes, end, frame.bytes), record.bytes);
-  end = putDecimal(bytes, put(bytes, end, frame.durationMs), record.durationMs);
-  end = putValue(bytes, put(bytes, end, frame.upstream), frame, record.upstream);
-  if (end >= 0) end = putValue(bytes, put(bytes, end, frame.requestId), frame, record.requestId);
-  if (end >= 0) end = putValue(bytes, put(bytes, end, frame.reason), frame, record.reason);
-  return end < 0 ? NOT_PLAIN : put(bytes, end, frame.end);
+  end = putDecimal(bytes, put(view, end, frame.status), record.status);
+  end = putDecimal(bytes, put(view, end, frame.bytes), record.bytes);
+  end = putDecimal(bytes, put(view, end, frame.durationMs), record.durationMs);
+  end = putValue(bytes, view, put(view, end, frame.upstream), frame, record.upstream);
+  if (end >= 0) end = putValue(bytes, view, put(view, end, frame.requestId), frame, record.requestId);
+  if (end >= 0) end = putValue(bytes, view, put(view, end, frame.reason), frame, record.reason);
+  return end < 0 ? NOT_PLAIN : put(view, end, frame.end);
 }
 
-function put(bytes: Uint8Array, at: number, part: Uint8Array): number {
-  for (let index = 0; index < part.length; index++) bytes[at + index] = part[index];
+/** Up to three bytes beyond the part are written too: what follows covers them. */
+function put(view: DataView, at: number, part: Part): number {
+  const { words } = part;
+  for (let index = 0; index < words.length; index++) view.setInt32(at + index * 4, words[index], true);
   return at + part.length;
 }
 
-function putValue(bytes: Uint8Array, at: number, frame: Frame, value: string): number {
+function putValue(bytes: Uint8Array, view: DataView, at: number, frame: Frame, value: string): number {
   const { length } = value;
-  if (length === 0) return put(bytes, at, frame.empty);
+  if (length === 0) return put(view, at, frame.empty);
   if (length > VALUE_CHARS_MAX || isDash(frame, length, value.charCodeAt(0))) return NOT_PLAIN;
   const { plain } = frame;
   for (let index = 0; index < length; index++) {
@@ -138,21 +156,25 @@ function putValue(bytes: Uint8Array, at: number, frame: Frame, value: string): n
 
 function putLocated(
   bytes: Uint8Array,
+  view: DataView,
   at: number,
   frame: Frame,
   source: Uint8Array,
   offset: number,
   length: number,
 ): number {
-  if (length === 0) return put(bytes, at, frame.empty);
+  if (length === 0) return put(view, at, frame.empty);
   if (length > VALUE_CHARS_MAX || isDash(frame, length, source[offset])) return NOT_PLAIN;
   const { plain } = frame;
-  for (let index = 0; index < length; index++) if (plain[source[offset + index]] === 0) return NOT_PLAIN;
-  copyAcross(bytes, at, source, offset, length);
+  for (let index = 0; index < length; index++) {
+    const byte = source[offset + index];
+    if (plain[byte] === 0) return NOT_PLAIN;
+    bytes[at + index] = byte;
+  }
   return at + length;
 }
 
 /** What stands for an empty value has to be quoted where it is one. */
 function isDash(frame: Frame, length: number, first: number): boolean {
-  return length === 1 && frame.empty.length === 1 && first === frame.empty[0];
+  return length === 1 && frame.empty.length === 1 && first === DASH;
 }

@@ -63,11 +63,13 @@ const NO_FIELDS: LogFields = {};
 /** Lines that leave together. */
 class Piece {
   readonly bytes: Buffer;
+  readonly view: DataView;
   used: number;
   entries: number;
 
   constructor(bytesMax: number) {
     this.bytes = Buffer.allocUnsafeSlow(bytesMax);
+    this.view = new DataView(this.bytes.buffer, this.bytes.byteOffset, bytesMax);
     this.used = 0;
     this.entries = 0;
   }
@@ -141,10 +143,10 @@ export class Log {
     this.schedule(SEVERITY[level] >= SEVERITY.info ? 0 : this.options.flushIntervalMs);
   }
 
-  access(record: AccessRecord): void {
+  /** `wallMs`: milliseconds since 1970, where the caller knows them. */
+  access(record: AccessRecord, wallMs = this.clock()): void {
     if (!this.accessEnabled || !this.hasRoom()) return;
-    const nowMs = this.clock();
-    if (!this.putPlain(nowMs, record)) this.put(formatAccess(this.options.format, nowMs, record));
+    if (!this.putPlain(wallMs, record)) this.put(formatAccess(this.options.format, wallMs, record));
     this.schedule(this.options.flushIntervalMs);
   }
 
@@ -191,7 +193,7 @@ export class Log {
     const most = accessBytesMax(record);
     if (most > this.sink.bytesMax) return false;
     const piece = this.pieceFor(most);
-    const end = putAccess(piece.bytes, piece.used, this.options.format, nowMs, record);
+    const end = putAccess(piece.bytes, piece.view, piece.used, this.options.format, nowMs, record);
     if (end === NOT_PLAIN) return false;
     this.added(piece, end - piece.used);
     return true;

@@ -37,7 +37,7 @@ function located(values: Partial<AccessRecord>): AccessRecord {
 function written(format: Format, wallMs: number, from: AccessRecord): string | null {
   const at = 5;
   const bytes = new Uint8Array(at + accessBytesMax(from));
-  const end = putAccess(bytes, at, format, wallMs, from);
+  const end = putAccess(bytes, new DataView(bytes.buffer), at, format, wallMs, from);
   if (end === NOT_PLAIN) return null;
   assert.ok(end <= bytes.length, 'it is no longer than it said');
   return Buffer.from(bytes.subarray(at, end)).toString('latin1');
