@@ -20,7 +20,8 @@ const collectGarbage = runInNewContext('gc') as () => void;
 
 /** Few enough that no garbage is collected meanwhile, which would hide what was left. */
 const REQUESTS = 20_000;
-const ROUNDS = 8;
+/** A busy machine takes its time to compile what is hot. */
+const ROUNDS_MAX = 60;
 /** What the measurement itself may cost in all, in bytes: less than two a request. */
 const SLACK_BYTES = 32 * 1024;
 
@@ -113,13 +114,13 @@ test('requests, content and responses leave nothing on the heap', () => {
     server.pump();
   };
   let least = Number.POSITIVE_INFINITY;
-  for (let round = 0; round < ROUNDS; round++) {
+  for (let round = 0; round < ROUNDS_MAX && least >= SLACK_BYTES; round++) {
     collectGarbage();
     const before = process.memoryUsage().heapUsed;
     for (let index = 0; index < REQUESTS; index++) one();
     least = Math.min(least, process.memoryUsage().heapUsed - before);
   }
   assert.equal(server.engine.isDead, false, `reason ${server.engine.reason}`);
-  assert.equal(server.answered, REQUESTS * ROUNDS);
+  assert.equal(server.answered, (id - 1) / 2);
   assert.ok(least < SLACK_BYTES, `${least} bytes over ${REQUESTS} requests`);
 });
