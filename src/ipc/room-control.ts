@@ -35,7 +35,7 @@ export class RoomControl {
     this.parts = new ConfigurationParts();
     this.channel = new PolledChannel(CONTROL_DESCRIPTOR, self, 'master', {
       onMessage: (_, message) => this.onMessage(message),
-      onEnd: () => process.exit(EXIT_MASTERLESS),
+      onEnd: (_, reason) => this.leave(reason),
     });
   }
 
@@ -55,6 +55,12 @@ export class RoomControl {
     return this.channel.send(message, descriptors);
   }
 
+  /** Nobody is left to serve for. Where the master is gone nobody hears it, else the journal does. */
+  private leave(reason: string): never {
+    if (reason !== 'gone') process.stderr.write(`Error: the master sent ${reason}\n`);
+    process.exit(EXIT_MASTERLESS);
+  }
+
   private readonly take = (): number => this.channel.channel.takeDescriptor();
 
   private onMessage(message: Message): void {
@@ -62,7 +68,7 @@ export class RoomControl {
     switch (message.kind) {
       case 'configure': {
         const whole = this.parts.add(message);
-        if (whole === 'wrong') process.exit(EXIT_MASTERLESS);
+        if (whole === 'wrong') this.leave('parts of configurations that don’t fit together');
         if (whole !== 'incomplete')
           handler.onConfiguration(message.generation, Buffer.from(whole).toString('utf8'));
         break;

@@ -27,6 +27,8 @@ import { wishesOf } from './wishes.ts';
 
 type RoomRole = keyof typeof COMPARTMENTS;
 
+/** What a room that starts anew, to be locked in otherwise, may take to finish: the journal has lines to write. */
+const MOVE_MS = 2_000;
 /** How long a room may take to change over to another configuration: names to resolve, certificates to load. */
 const CHANGE_MS_MAX = 20_000;
 const STDERR = 2;
@@ -62,6 +64,8 @@ export interface HouseOptions {
   readonly cores: readonly number[];
   readonly foundations: Foundations;
   readonly log: Log;
+  /** Does that when no change of the configuration is under way. */
+  readonly inTurn: (work: () => Promise<unknown>) => void;
 }
 
 export class House implements HouseOwner {
@@ -261,8 +265,11 @@ export class House implements HouseOwner {
       await this.settleOn(next, nextGeneration);
       return '';
     }
-    for (const place of [...this.places.values()]) {
-      if (place.accepted !== next) continue;
+    // Workers, who are told first, don't use them any more. A keys room that starts again must not want them.
+    keyRing.forget(next);
+    const needed = neededRoles(before.config);
+    for (const place of [...this.places.values()].toReversed()) {
+      if (place.accepted !== next || !needed.includes(place.role)) continue;
       await this.changePlace(place, { ...before, generation: nextGeneration() });
     }
     await this.settleOn(before, nextGeneration);
@@ -302,9 +309,13 @@ export class House implements HouseOwner {
     return this.settle();
   }
 
+  private get areWorkersDraining(): boolean {
+    return [...this.draining.keys()].some((name) => name.startsWith('edge'));
+  }
+
   private async settle(): Promise<void> {
     const { unsettled } = this;
-    if (unsettled === null || [...this.draining.keys()].some((name) => name.startsWith('edge'))) return;
+    if (unsettled === null || this.areWorkersDraining) return;
     this.unsettled = null;
     const { accepted, nextGeneration } = unsettled;
     this.removeUnneeded(accepted.config);
@@ -323,24 +334,21 @@ export class House implements HouseOwner {
     return refusal;
   }
 
-  /** A room that isn't there just now starts with the new configuration. */
+  /** A room that isn't there just now starts with the new configuration; one that starts has the old one by now. */
   private async changePlace(place: Place, next: Accepted): Promise<string> {
-    const before = place.accepted;
-    const mustMove = place.role === 'outbound' && !this.isPlannedFor(place, next);
+    const mustMove = place.role !== 'edge' && !this.isPlannedFor(place, next);
     place.accepted = next;
     if (mustMove) Object.assign(place, this.drawUp(place.role, next, place.worker));
     const room = this.supervisor.room(place.name);
-    if (room === null || room.state !== 'ready') return '';
+    if (room === null || room.state === 'draining' || room.state === 'ended') return '';
     const answer = this.answerOf(place.name, next.generation, false);
     if (mustMove) {
-      room.drain(0, false);
+      room.drain(MOVE_MS, false);
       return answer;
     }
     if (place.role === 'keys') this.options.foundations.keyRing.add(room, next);
     for (const part of this.orderFor(place)) room.send(part);
-    const refusal = await answer;
-    if (refusal !== '') place.accepted = before;
-    return refusal;
+    return answer;
   }
 
   private async changeWorkers(workers: readonly Place[], next: Accepted): Promise<string> {
@@ -403,9 +411,11 @@ export class House implements HouseOwner {
     await gone;
     this.draining.delete(place.name);
     this.peers.moveOut(place.name);
-    if (place.role === 'edge') await this.settle();
     this.clearSlotOf(place);
-    if (place.role === 'edge') this.slotsInUse.delete(place.slot);
+    if (place.role !== 'edge') return;
+    this.slotsInUse.delete(place.slot);
+    // A change that is under way has keys of its own, and settles itself.
+    if (this.unsettled !== null && !this.areWorkersDraining) this.options.inTurn(() => this.settle());
   }
 
   private removeUnneeded(config: Config): void {
@@ -472,9 +482,15 @@ export class House implements HouseOwner {
     const place = this.places.get(name);
     if (place !== undefined) this.clearSlotOf(place);
     const answer = this.answers.get(name);
-    const lasting = answer?.isNew === true ? `the room ${name} can't be started: ${reason}` : '';
-    answer?.resolve(this.refusals.get(name) ?? lasting);
-    this.log.error(`the room ${name} is gone`, { reason, again_in_ms: retryMs });
+    const refusal = this.refusals.get(name);
+    if (answer?.isNew === true) {
+      // It is taken away again: the reason is the change's to tell.
+      answer.resolve(refusal ?? `the room ${name} can't be started: ${reason}`);
+      return;
+    }
+    answer?.resolve(refusal ?? '');
+    const why = refusal === undefined ? reason : `${reason}: ${refusal}`;
+    this.log.error(`the room ${name} is gone`, { reason: why, again_in_ms: retryMs });
   }
 }
 

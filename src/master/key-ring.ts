@@ -110,6 +110,16 @@ export class KeyRing {
     }
   }
 
+  /** Closes those of a configuration that didn't come into force. */
+  forget({ keys }: WithKeys): void {
+    for (const { id } of keys) {
+      const held = this.held.get(id);
+      if (held === undefined) continue;
+      closeSync(held.descriptor);
+      this.held.delete(id);
+    }
+  }
+
   /** How many keys are open. */
   get size(): number {
     return this.held.size;

@@ -148,7 +148,14 @@ class Master {
     if (problem !== '') return problem;
     this.foundations = new Foundations(workers, this.listeners, logFiles);
     const machine = probeMachine();
-    this.house = new House({ machine, io, cores, foundations: this.foundations, log: this.log });
+    this.house = new House({
+      machine,
+      io,
+      cores,
+      foundations: this.foundations,
+      log: this.log,
+      inTurn: (work) => this.inTurn('settle', work),
+    });
     const unmet = this.judgeConfinement(config);
     if (unmet !== '') return unmet;
     const { house } = this;
@@ -175,7 +182,7 @@ class Master {
     return '';
   }
 
-  /** What was asked for and can't be had stops the start, unless degrading is allowed. */
+  /** What was asked for and can't be had stops the start and the reload, unless degrading is allowed. */
   private judgeConfinement(config: Config): string {
     const lines = new Set<string>();
     const degraded = new Set<string>();
@@ -282,13 +289,21 @@ class Master {
     for (const problem of judged.problems) this.log.error(formatProblem(problem, 'reload'));
     for (const warning of judged.warnings) this.log.warn(formatProblem(warning, 'reload'));
     const refusal =
-      judged.accepted === null ? 'the configuration is wrong' : await this.changeTo(judged.accepted);
+      judged.accepted === null ? 'the configuration is wrong' : await this.tryChangeTo(judged.accepted);
     if (refusal === '') this.log.info('reload: the new configuration is in force');
     else this.log.error(`reload: ${refusal}; the old configuration stays in force`);
     this.lastReload = { atSeconds: nowSeconds(), succeeded: refusal === '', reason: refusal };
     this.reloads[refusal === '' ? 'succeeded' : 'failed']++;
     this.showHouse();
     this.service.ready(refusal === '' ? 'reloaded' : `reload refused: ${refusal}`);
+  }
+
+  private async tryChangeTo(next: Accepted): Promise<string> {
+    try {
+      return this.judgeConfinement(next.config) || (await this.changeTo(next));
+    } catch (error) {
+      return reasonOf(error);
+    }
   }
 
   private async changeTo(next: Accepted): Promise<string> {

@@ -14,6 +14,8 @@ import { Room, type RoomMaking, type RoomOwner, type RoomStart } from './room.ts
 /** A room that died at once is tried again after this, twice as long each time, up to the maximum. */
 const BACKOFF_MS_FIRST = 100;
 const BACKOFF_MS_MAX = 10_000;
+/** For a room that got ready: who kills it may, but the house needs it. */
+const BACKOFF_MS_MAX_READY = 1000;
 /** A room that was ready for so long is worth being had again at once: the count starts anew. */
 const STEADY_MS = 1000;
 const PAGE_BYTES = 4096;
@@ -63,12 +65,14 @@ export class Supervisor implements RoomOwner {
   private readonly owner: HouseOwner;
   private readonly places: Map<string, Place>;
   private waiters: (() => void)[];
+  private lastReason: string;
 
   constructor(making: RoomMaking, owner: HouseOwner) {
     this.making = making;
     this.owner = owner;
     this.places = new Map();
     this.waiters = [];
+    this.lastReason = '';
   }
 
   /** Adds a place and starts its room. Those of `start` are better started together. */
@@ -96,7 +100,7 @@ export class Supervisor implements RoomOwner {
       for (const source of sources) if (source.role === role) this.add(source);
       const rooms = names.map((name) => this.places.get(name)?.room ?? null);
       const failed = names.find((_, index) => rooms[index] === null);
-      if (failed !== undefined) return { name: failed, reason: 'no process can be started' };
+      if (failed !== undefined) return { name: failed, reason: this.lastReason };
       for (const room of rooms as Room[]) {
         await this.until(() => room.state !== 'starting');
         if (room.state === 'ended') return { name: room.name, reason: this.lastReason };
@@ -164,8 +168,6 @@ export class Supervisor implements RoomOwner {
     this.owner.onRoomMessage(room.name, message);
   }
 
-  private lastReason = '';
-
   onEnded(room: Room, reason: string, wasAsked: boolean): void {
     this.lastReason = reason;
     const place = this.places.get(room.name);
@@ -174,7 +176,11 @@ export class Supervisor implements RoomOwner {
       if (!place.isClosed) {
         const wasSteady = room.readyMs >= 0 && performance.now() - room.readyMs > STEADY_MS;
         if (wasSteady) place.backoffMs = 0;
-        this.retryLater(place, wasAsked ? '' : reason);
+        this.retryLater(
+          place,
+          wasAsked ? '' : reason,
+          room.readyMs >= 0 ? BACKOFF_MS_MAX_READY : BACKOFF_MS_MAX,
+        );
       }
     }
     this.look();
@@ -184,12 +190,13 @@ export class Supervisor implements RoomOwner {
     try {
       place.room = new Room(place.source.name, place.source.prepare(), this.making, this);
     } catch (error) {
-      this.retryLater(place, error instanceof Error ? error.message : String(error));
+      this.lastReason = error instanceof Error ? error.message : String(error);
+      this.retryLater(place, this.lastReason);
     }
   }
 
-  private retryLater(place: Place, reason: string): void {
-    place.backoffMs = Math.min(BACKOFF_MS_MAX, Math.max(BACKOFF_MS_FIRST, place.backoffMs * 2));
+  private retryLater(place: Place, reason: string, maxMs = BACKOFF_MS_MAX): void {
+    place.backoffMs = Math.min(maxMs, Math.max(BACKOFF_MS_FIRST, place.backoffMs * 2));
     if (reason !== '') this.owner.onRoomLost(place.source.name, reason, place.backoffMs);
     place.retry = setTimeout(() => {
       place.restarts++;
