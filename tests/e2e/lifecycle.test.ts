@@ -13,6 +13,8 @@ import { pause, until, within } from '../fixtures/patience.ts';
 import { freePort } from '../fixtures/ports.ts';
 import { exchangeOnce, RawClient } from '../fixtures/raw-client.ts';
 
+/** Each starts a judge and a new worker, since another backend is another port. */
+const RELOADS = Number(process.env['LIFECYCLE_RELOADS'] ?? 10);
 const HOST = 'Host: example.com\r\n';
 const HUGE_PAGES = '/sys/kernel/mm/transparent_hugepage/enabled';
 const STACK_TRACE = /^ {4}at .*:\d+:\d+\)?$/m;
@@ -84,11 +86,10 @@ function suite(io: IoBackend): void {
       await until(async () => (await exchangeOnce(edge.port, get())).text() === 'two', 5000, 'the new route');
       // In flight: it ends as it began.
       assert.equal((await slow.response()).text(), 'one');
-      // Kept alive: it adopts the new routes, or has been closed politely.
+      // Kept alive: with a worker that was replaced, it has one more request.
       await kept.send(get());
-      const outcome = await kept.outcome();
-      if (outcome.response === null) assert.equal(outcome.ending, 'end');
-      else assert.equal(outcome.body.toString(), 'two');
+      assert.match((await kept.response()).text(), /^(one|two)$/);
+      await kept.closed();
       // Upgraded: it lives on.
       await upgraded.send('still here');
       assert.equal((await upgraded.unreadAtLeast(10)).toString('latin1'), 'still here');
@@ -195,22 +196,25 @@ function suite(io: IoBackend): void {
       await edge.stop();
     });
 
-    test('fifty reloads under load answer every request', async () => {
+    test('reloads under load answer every request', async () => {
       const edge = await startEdge(route(one.url), { io });
       let reloading = true;
       const answered: string[] = [];
       const load = Array.from({ length: 4 }, async () => {
         while (reloading) answered.push((await exchangeOnce(edge.port, get())).text());
       });
-      for (let round = 0; round < 50; round++) {
-        const from = edge.stderr().length;
-        edge.rewrite(route(round % 2 === 0 ? two.url : one.url));
-        edge.signal('SIGHUP');
-        await edge.logged('reload: the new configuration is in force', from, 10_000);
+      try {
+        for (let round = 0; round < RELOADS; round++) {
+          const from = edge.stderr().length;
+          edge.rewrite(route(round % 2 === 0 ? two.url : one.url));
+          edge.signal('SIGHUP');
+          await edge.logged('reload: the new configuration is in force', from);
+        }
+      } finally {
+        reloading = false;
+        await Promise.all(load);
       }
-      reloading = false;
-      await Promise.all(load);
-      assert.ok(answered.length > 50);
+      assert.ok(answered.length > RELOADS);
       assert.ok(answered.every((text) => text === 'one' || text === 'two'));
       assert.ok(answered.includes('two'));
       await edge.stop();
