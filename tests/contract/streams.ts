@@ -127,12 +127,13 @@ export function streamRules(makePair: MakePair): void {
       if (event === 'send') feed();
     };
     feed();
-    settle(pair);
-    const stuck = queued;
-    assert.ok(stuck < total, 'the kernel took all of it with nobody reading');
+    // A kernel that is busy elsewhere takes what it takes in more than one go.
+    for (let before = -1; before !== queued; ) {
+      before = queued;
+      settle(pair);
+    }
+    assert.ok(queued < total, 'the kernel took all of it with nobody reading');
     assert.ok(pair.client.sendQueuedBytes(ends.client.handle) > 0);
-    settle(pair);
-    assert.equal(queued, stuck, 'the writer goes on though nobody reads');
     pair.server.receiveStart(ends.server.handle);
     until(pair, 'all bytes', () => ends.server.receivedBytes === total);
     assert.ok(highest <= 5 * LARGE_BYTES);
