@@ -37,6 +37,8 @@ function runTests(patterns: readonly string[]): number {
     [
       '--test',
       `--test-timeout=${TEST_MS_MAX}`,
+      // What a failed test has left open (a server, a client that asks on and on) keeps nobody waiting.
+      '--test-force-exit',
       '--test-reporter=spec',
       '--test-reporter-destination=stdout',
       '--test-reporter=tap',
