@@ -189,11 +189,13 @@ export class House implements HouseOwner {
 
   /** Whether a path that rooms of that role were given is another file or folder by now, which they can't see. */
   hasMoved(role: RoomRole): boolean {
+    const seen = new Map<string, string>();
     return [...this.places.values()].some(
       (place) =>
         place.role === role &&
         [...place.named].some(([path, before]) => {
-          const now = placeOf(path);
+          const now = seen.get(path) ?? placeOf(path);
+          seen.set(path, now);
           // What is gone may come back: those who have it keep it so long.
           return now !== '' && now !== before;
         }),

@@ -31,6 +31,8 @@ const EXIT_START = 3;
 const BOARD_MS = 1000;
 /** How often paths of the configuration are looked at, whether they lead elsewhere. */
 const LOOK_MS = 500;
+/** Where there are thousands of them, so many times as long passes as it takes. */
+const LOOK_PAUSES = 50;
 /** While workers finish what they have, others take over for the sake of paths this often at most. */
 const RENEW_MS = 5000;
 /** What the log says of a listener, before its address. */
@@ -88,11 +90,13 @@ class Master {
   /** Resolves when it is over. */
   private readonly left: Promise<void>;
   private leaveNow: () => void;
-  private isLeaving: boolean;
+  private readonly leaving: AbortController;
   /** It waits in `turn` already. */
   private isLooking: boolean;
   private reloadsWaiting: number;
   private renewedMs: number;
+  /** Not looked at before. */
+  private lookMs: number;
   /** Another master serves in this one's place. */
   private isReplaced: boolean;
   private readonly startedSeconds: number;
@@ -119,10 +123,11 @@ class Master {
     this.left = new Promise((resolve) => {
       this.leaveNow = resolve;
     });
-    this.isLeaving = false;
+    this.leaving = new AbortController();
     this.isLooking = false;
     this.reloadsWaiting = 0;
     this.renewedMs = Number.NEGATIVE_INFINITY;
+    this.lookMs = 0;
     this.isReplaced = false;
     this.startedSeconds = nowSeconds();
     this.configuredSeconds = this.startedSeconds;
@@ -172,7 +177,8 @@ class Master {
     const failure = await this.house.start(this.inForce);
     if (failure !== '') return failure;
     this.log.info(`ready, with ${io}`, { because: reason, workers });
-    if (inherited !== null) {
+    // One that was told to stop meanwhile doesn't take over.
+    if (inherited !== null && !this.isLeaving) {
       // Before the old one goes, since the service is over for its manager when its main process ends.
       this.service.mainProcess(process.pid);
       inherited.ready();
@@ -256,8 +262,12 @@ class Master {
     this.foundations?.close();
   }
 
+  private get isLeaving(): boolean {
+    return this.leaving.signal.aborted;
+  }
+
   private leave(): void {
-    this.isLeaving = true;
+    this.leaving.abort();
     this.leaveNow();
   }
 
@@ -341,9 +351,9 @@ class Master {
   /** When a new master serves, this one goes. */
   private async upgrade(): Promise<void> {
     this.log.info('SIGUSR2: starting a new master in this one’s place');
-    const successor = await startSuccessor(this.listeners.handOver());
+    const successor = await startSuccessor(this.listeners.handOver(), this.leaving.signal);
     if (typeof successor === 'string') {
-      this.log.error(`upgrade: ${successor}; everything stays as it was`);
+      this.log.error(`upgrade: ${successor}${this.isLeaving ? '' : '; everything stays as it was'}`);
       return;
     }
     this.isReplaced = true;
@@ -355,13 +365,16 @@ class Master {
   /** Workers can't see that a path of theirs is another folder by now: others take their place. */
   private lookAround(): void {
     const { house } = this;
-    if (house === null || this.isLooking || this.isLeaving) return;
+    const fromMs = performance.now();
+    if (house === null || this.isLooking || this.isLeaving || fromMs < this.lookMs) return;
     if (house.hasMoved('outbound')) {
       this.log.info('files of the system’s resolver are others now: the room outbound starts anew');
       house.renewOutbound();
     }
-    const isBusy = house.drainingCount > 0 && performance.now() - this.renewedMs < RENEW_MS;
-    if (isBusy || !house.hasMoved('edge')) return;
+    const isBusy = house.drainingCount > 0 && fromMs - this.renewedMs < RENEW_MS;
+    const hasMoved = !isBusy && house.hasMoved('edge');
+    this.lookMs = performance.now() + (performance.now() - fromMs) * LOOK_PAUSES;
+    if (!hasMoved) return;
     this.isLooking = true;
     this.inTurn('files', async () => {
       this.isLooking = false;

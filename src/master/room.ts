@@ -4,10 +4,11 @@
  */
 
 import { type ChildProcess, spawn } from 'node:child_process';
+import { writeSync } from 'node:fs';
 import type { Message } from '../ipc/message.ts';
 import { type ChannelHandler, PolledChannel } from '../ipc/polled-channel.ts';
 import type { Role } from '../ipc/roles.ts';
-import { createMessagePair } from '../sys/descriptors.ts';
+import { createMessagePair, createSharedMemory } from '../sys/descriptors.ts';
 import { errnoName } from '../sys/errno.ts';
 import { close } from '../sys/libc.ts';
 import { startInPidNamespace } from '../sys/namespaces.ts';
@@ -199,18 +200,29 @@ function startProcess(
   control: number,
 ): ChildProcess {
   const output = own ?? common;
+  const order = writtenPlan(plan);
   const begin = (parent: number): ChildProcess =>
-    spawn(
-      process.execPath,
-      [...launcher, JSON.stringify(plan), String(1 + descriptors.length), String(parent)],
-      {
-        stdio: [noInput(), output, output, control, ...descriptors],
-        // A session of its own: what is typed at the master's terminal is for the master.
-        detached: true,
-      },
-    );
-  if (!plan.hasOwnPids) return begin(process.pid);
-  const started = startInPidNamespace(() => begin(0));
-  if (typeof started === 'number') throw new Error(`no namespace for process ids (${errnoName(started)})`);
-  return started;
+    spawn(process.execPath, [...launcher, String(1 + descriptors.length), String(parent)], {
+      stdio: [noInput(), output, output, control, ...descriptors, order],
+      // A session of its own: what is typed at the master's terminal is for the master.
+      detached: true,
+    });
+  try {
+    if (!plan.hasOwnPids) return begin(process.pid);
+    const started = startInPidNamespace(() => begin(0));
+    if (typeof started === 'number') throw new Error(`no namespace for process ids (${errnoName(started)})`);
+    return started;
+  } finally {
+    close(order);
+  }
+}
+
+/** A file in memory with the plan, JSON: with thousands of paths it is too long for an argument. */
+export function writtenPlan(plan: Plan): number {
+  const bytes = Buffer.from(JSON.stringify(plan), 'utf8');
+  const descriptor = createSharedMemory('plan', bytes.length);
+  if (descriptor < 0) throw new Error(`no memory for its plan (${errnoName(descriptor)})`);
+  // At its start, where the launcher reads from.
+  writeSync(descriptor, bytes, 0, bytes.length, 0);
+  return descriptor;
 }

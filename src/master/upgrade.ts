@@ -45,9 +45,12 @@ export function inheritance(): Inheritance | null {
 
 /**
  * Starts a new master with these sockets. Resolves to its process id when its rooms are ready, or to the reason why
- * there is none; then nothing is left of it.
+ * there is none; then nothing is left of it. `giveUp` is for whoever is told to stop meanwhile.
  */
-export function startSuccessor({ fds, description }: HandOver): Promise<number | string> {
+export function startSuccessor(
+  { fds, description }: HandOver,
+  giveUp: AbortSignal,
+): Promise<number | string> {
   return new Promise((resolve) => {
     const child = spawn(process.execPath, [...process.execArgv, ...process.argv.slice(1)], {
       stdio: ['inherit', 'inherit', 'inherit', 'pipe', ...fds],
@@ -56,11 +59,13 @@ export function startSuccessor({ fds, description }: HandOver): Promise<number |
     const timer = setTimeout(() => finish('its rooms didn’t get ready in time'), READY_MS_MAX);
     const finish = (result: number | string): void => {
       clearTimeout(timer);
+      giveUp.onabort = null;
       child.removeAllListeners();
       if (typeof result === 'string') endChild(child);
       else child.unref();
       resolve(result);
     };
+    giveUp.onabort = () => finish('this one is to stop');
     child.once('error', (error) => finish(`it can’t be started: ${error.message}`));
     child.once('exit', (code, signal) => finish(`it ended (${signal ?? `exit code ${code}`})`));
     const ready = child.stdio[READY_DESCRIPTOR] as Duplex;

@@ -1,9 +1,10 @@
 /** Each measure shown by trying what it forbids, in a real room; then all together, in every role. As root. */
 
 import assert from 'node:assert/strict';
-import { type ChildProcess, execFile, spawn } from 'node:child_process';
+import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
 import {
   chmodSync,
+  closeSync,
   mkdirSync,
   readdirSync,
   readFileSync,
@@ -14,10 +15,9 @@ import {
 import { createServer, type Server } from 'node:net';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
-import { promisify } from 'node:util';
 import { COMPARTMENTS } from '../../src/master/compartments.ts';
 import { STRONGEST, type Wishes } from '../../src/master/plan.ts';
-import type { Room } from '../../src/master/room.ts';
+import { type Room, writtenPlan } from '../../src/master/room.ts';
 import { until } from '../fixtures/patience.ts';
 import {
   LAUNCHER,
@@ -262,11 +262,16 @@ describe('what is asked for', () => {
     const more = { connectPorts: [GRANTED_PORT], files: [given.file] };
     const parameters = [names.join(','), JSON.stringify(given)];
     const { plan } = planFor('edge', 'probe-room', parameters, wishes, more, { ...MACHINE, ...ordinary });
-    const { stdout } = await promisify(execFile)(
-      process.execPath,
-      [...LAUNCHER, JSON.stringify(plan), '0', String(process.pid)],
-      { uid: EDGE_USER, gid: EDGE_USER, timeout: 20_000 },
-    );
+    const order = writtenPlan(plan);
+    const command = [...LAUNCHER, '0', String(process.pid)];
+    const stdout = execFileSync(process.execPath, command, {
+      stdio: ['ignore', 'pipe', 'inherit', order],
+      uid: EDGE_USER,
+      gid: EDGE_USER,
+      timeout: 20_000,
+      encoding: 'utf8',
+    });
+    closeSync(order);
     assert.deepEqual(JSON.parse(stdout), {
       'make a file': 'EPERM',
       'connect to another port through the ring': 'EACCES',
