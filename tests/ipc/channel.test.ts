@@ -110,7 +110,12 @@ describe('a channel', () => {
 
   const wrong: [string, () => Uint8Array, number, RegExp][] = [
     ['what is no message', () => Uint8Array.of(1, 2, 3), 0, /malformed/],
-    ['a message of a master’s', () => bytesOf({ kind: 'drain', timeoutMs: 1, isReplaced: false }), 0, /drain while starting/],
+    [
+      'a message of a master’s',
+      () => bytesOf({ kind: 'drain', timeoutMs: 1, isReplaced: false }),
+      0,
+      /drain while starting/,
+    ],
     ['a message out of its time', () => bytesOf({ kind: 'drained' }), 0, /drained while starting/],
     [
       'a message for another room',
