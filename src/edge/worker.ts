@@ -306,7 +306,7 @@ export class EdgeWorker
 
   trusts(client: ClientAddress): boolean {
     const { generation } = this;
-    return generation !== null && generation.trustsSomeone && generation.trusts(client);
+    return generation?.trustsSomeone === true && generation.trusts(client);
   }
 
   leaveGeneration(generation: Generation): void {
