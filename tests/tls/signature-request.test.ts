@@ -19,6 +19,7 @@ import {
   type Role,
   SIGNATURE_BYTES_MAX,
   STATUS_FAILED,
+  STATUS_READY,
   STATUS_REFUSED,
   STATUS_SIGNED,
   schemeCode,
@@ -122,7 +123,7 @@ describe('a reply', () => {
   const table: readonly { name: string; bytes: Uint8Array }[] = [
     { name: 'no byte', bytes: good.subarray(0, 0) },
     { name: 'another version', bytes: Uint8Array.of(2, ...good.subarray(1)) },
-    { name: 'an unknown status', bytes: Uint8Array.of(1, STATUS_FAILED + 1, 0, 0, 0, 0, 0, 0) },
+    { name: 'an unknown status', bytes: Uint8Array.of(1, STATUS_READY + 1, 0, 0, 0, 0, 0, 0) },
     { name: 'success without a signature', bytes: Uint8Array.of(1, STATUS_SIGNED, 0, 0, 0, 0, 0, 0) },
     { name: 'a failure with a signature', bytes: Uint8Array.of(1, STATUS_FAILED, 0, 1, 0, 0, 0, 0, 7) },
     { name: 'a missing byte', bytes: good.subarray(0, good.length - 1) },
