@@ -37,6 +37,7 @@ const MFD_ALLOW_SEALING = 2;
 /** Its size can't be changed, and neither can that: nobody who maps it dies because another one shrank it. */
 const SEAL_SIZE = 0x01 | 0x02 | 0x04;
 const POLLIN = 1;
+const POLLOUT = 4;
 const SEEK_SET = 0;
 
 /** Room for a socket's address before what is sent there. */
@@ -82,6 +83,15 @@ export function isOpenDescriptor(fd: number): boolean {
 /** A file is read from its start again, by all who share the descriptor's position. Returns 0 or -errno. */
 export function rewindFile(fd: number): number {
   return negated(lseek(fd, 0, SEEK_SET));
+}
+
+/** Whether up to PIPE_BUF (4096) bytes can be written without waiting, or the write would fail at once. */
+export function isWritable(fd: number): boolean {
+  const memory = scratch();
+  // struct pollfd: descriptor s32, events s16, results s16.
+  memory.words[0] = fd;
+  memory.words[1] = POLLOUT;
+  return negated(poll(memory.address, 1, 0)) > 0;
 }
 
 /** All open descriptors of this process; needs /proc. */

@@ -17,7 +17,9 @@ const ROOTS = 1500;
 /** Process ids of masters with that configuration. */
 function mastersOf({ configPath }: Edge): number[] {
   const lines = execFileSync('ps', ['-eo', 'pid,args'], { encoding: 'utf8' }).split('\n');
-  return lines.filter((line) => line.includes(`serve -c ${configPath}`)).map((line) => Number.parseInt(line, 10));
+  return lines
+    .filter((line) => line.includes(`serve -c ${configPath}`))
+    .map((line) => Number.parseInt(line, 10));
 }
 
 function ask(port: number, host: string, path: string): Promise<number> {

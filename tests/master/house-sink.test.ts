@@ -1,7 +1,8 @@
 /** Where the master's own entries go. */
 
 import assert from 'node:assert/strict';
-import { spawnSync } from 'node:child_process';
+import { spawn, spawnSync } from 'node:child_process';
+import { once } from 'node:events';
 import { join } from 'node:path';
 import { describe, it } from 'node:test';
 import { HouseSink, type Told } from '../../src/master/house-sink.ts';
@@ -58,5 +59,24 @@ describe('the master’s log', () => {
       .split('\n')
       .map((line) => JSON.parse(line).message);
     assert.deepEqual(messages, [...[...Array(300).keys()].map(String), 'last']);
+  });
+
+  it('waits for nobody who doesn’t read standard error', async () => {
+    const script = `
+      import { HouseSink } from '${join(import.meta.dirname, '../../src/master/house-sink.ts')}';
+      const sink = new HouseSink();
+      const lines = Buffer.from('a line\\n'.repeat(5000));
+      let count = 0;
+      while (sink.take(lines, 5000, 0) && count < 1000) count++;
+      sink.toStandardError();
+      process.exit(count < 1000 && sink.take(lines, 5000, 0) ? 0 : 1);
+    `;
+    const child = spawn(process.execPath, ['--no-warnings', '--input-type=module', '-e', script], {
+      stdio: ['ignore', 'ignore', 'pipe'],
+      timeout: 20_000,
+    });
+    const [code, signal] = await once(child, 'exit');
+    child.stderr.destroy();
+    assert.deepEqual({ code, signal }, { code: 0, signal: null });
   });
 });
