@@ -268,7 +268,7 @@ export class House implements HouseOwner {
       return '';
     }
     // Workers, who are told first, don't use them any more. A keys room that starts again must not want them.
-    keyRing.forget(next);
+    keyRing.forget(next, before);
     const needed = neededRoles(before.config);
     for (const place of [...this.places.values()].toReversed()) {
       if (place.accepted !== next || !needed.includes(place.role)) continue;

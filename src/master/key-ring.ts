@@ -10,6 +10,7 @@ import { closeSync, constants, fstatSync, openSync } from 'node:fs';
 import type { KeyFile, KeyOrder } from '../config/material.ts';
 import type { Message } from '../ipc/message.ts';
 import { rewindFile } from '../sys/descriptors.ts';
+import type { Accepted } from './judge.ts';
 
 /** Keys with their chains are a few KiB. */
 const FILE_BYTES_MAX = 1_048_576;
@@ -110,9 +111,11 @@ export class KeyRing {
     }
   }
 
-  /** Closes those of a configuration that didn't come into force. */
-  forget({ keys }: WithKeys): void {
+  /** Closes those of a configuration that didn't come into force, but for those of the one that stays. */
+  forget({ keys }: WithKeys, staying: WithKeys): void {
+    const kept = new Set(staying.keys.map(({ id }) => id));
     for (const { id } of keys) {
+      if (kept.has(id)) continue;
       const held = this.held.get(id);
       if (held === undefined) continue;
       closeSync(held.descriptor);
@@ -124,6 +127,33 @@ export class KeyRing {
   get size(): number {
     return this.held.size;
   }
+}
+
+/**
+ * The same configuration, in which keys that the one before had have the numbers that they had there: a reload that
+ * changes no key is none of the keys room's business, and handshakes that wait for it go on with the number they know.
+ */
+export function withKnownKeys(next: Accepted, before: Accepted): Accepted {
+  const nameOf = ({ role, path, publicKeyHash }: KeyFile): string => `${role} ${publicKeyHash} ${path}`;
+  const known = new Map(before.keys.map((key) => [nameOf(key), key.id]));
+  const numbers = new Map(next.keys.map((key) => [key.id, known.get(nameOf(key)) ?? key.id]));
+  const renumbered = (id: number): number => numbers.get(id) ?? id;
+  const { server, backends } = next.material;
+  const clientKeys = Object.entries(backends.clientKeys).map(([path, id]) => [path, renumbered(id)] as const);
+  return {
+    ...next,
+    keys: next.keys.map((key) => ({ ...key, id: renumbered(key.id) })),
+    material: {
+      server:
+        server === null
+          ? null
+          : {
+              ...server,
+              certificates: server.certificates.map((each) => ({ ...each, keyId: renumbered(each.keyId) })),
+            },
+      backends: { ...backends, clientKeys: Object.fromEntries(clientKeys) },
+    },
+  };
 }
 
 /** Never waits: what is not a file is refused, whatever opening it would do. */

@@ -16,6 +16,7 @@ import { House } from './house.ts';
 import { HouseSink } from './house-sink.ts';
 import { ioBackend } from './io-backend.ts';
 import { type Accepted, judge } from './judge.ts';
+import { withKnownKeys } from './key-ring.ts';
 import { type ListenerKind, Listeners, listenerWishes } from './listeners.ts';
 import { LogFiles } from './log-files.ts';
 import { coresOf, probeMachine, unservedFiles } from './machine.ts';
@@ -327,7 +328,7 @@ class Master {
     const complaint = moveLog(logFiles, config);
     if (complaint !== '') this.log.error(`reload: ${complaint}; logging stays as it was`);
     const logging = complaint === '' ? config.logging : before.config.logging;
-    const merged = { ...next, config: { ...config, logging } };
+    const merged = withKnownKeys({ ...next, config: { ...config, logging } }, before);
     house.giveLogFile();
     const refusal = await house.change(merged, before, () => ++this.generation);
     if (refusal !== '') {

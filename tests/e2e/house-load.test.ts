@@ -140,7 +140,9 @@ mode = "sendfile"
       // Each other one needs new workers: another document root.
       const folder = round % 2 === 0 ? second : first;
       edge.rewriteWhole(config(edge.port, folder, 1_000_000 + round));
+      const from = edge.stderr().length;
       edge.signal('SIGHUP');
+      await edge.logged('reload: the new configuration is in force', from, 30_000);
       await until(() => load.answered > before + 20, 30_000, 'answers');
     }
     await load.stop();
