@@ -7,6 +7,9 @@ export type ListenAddress =
   | { readonly family: 'ipv4' | 'ipv6'; readonly address: string; readonly port: number }
   | { readonly family: 'unix'; readonly path: string };
 
+/** Workers that a house has room for: half of the slots that their shared memory and the keys room's doors have. */
+export const WORKERS_MAX = 124;
+
 export interface Config {
   /** Absolute path of the file, or a name for a configuration that is embedded. */
   readonly source: string;

@@ -5,6 +5,7 @@
  */
 
 import { addedFields, parseMethod, removedFields } from './header-rules.ts';
+import { WORKERS_MAX } from './model.ts';
 import { parseDnsName, parseIpRange, parseListenAddress, parseRouteHost } from './network-names.ts';
 import { Complaint } from './problem.ts';
 import { HTTP2 } from './schema-http2.ts';
@@ -59,7 +60,7 @@ const SERVER = section('Listeners and what holds for all connections.', {
       'Further addresses, but no Unix sockets, which do nothing but redirect every request to HTTPS with 301: the same host, path and query, at the port of the first address of `listen`. Needs `[tls]`.',
     example: '"0.0.0.0:80"',
   }),
-  threads: key(integer(0, 1024), {
+  threads: key(integer(0, WORKERS_MAX), {
     fallback: 0,
     meaning:
       'Workers, one process each. Several are each bound to a core, in turn. 0: as many as there are cores that the program may use, or as a quota of processor time allows.',

@@ -76,7 +76,10 @@ export class Channel {
     this.transfer.closePassed();
     const length = this.transfer.receive(this.descriptor, wait);
     if (length === -EAGAIN) return null;
-    if (length <= 0) return this.finish(length === -EMSGSIZE ? 'a message that is too long' : goneOr(length));
+    if (length <= 0)
+      return this.finish(
+        length === -EMSGSIZE ? 'a message that is too long, or descriptors beyond its limit' : goneOr(length),
+      );
     const decoded = decodeMessage(this.transfer.bytes.subarray(0, length));
     if (decoded === null) return this.finish('a malformed message');
     const { message, descriptors } = decoded;

@@ -5,6 +5,7 @@
 
 import type { EdgeOrder } from '../config/material.ts';
 import type { TlsConfig } from '../config/model.ts';
+import { WORKERS_MAX } from '../config/model.ts';
 import type { OutboundConfiguration } from '../config/outbound-need.ts';
 import type { PolledChannel } from '../ipc/polled-channel.ts';
 import { SharedState } from '../shared/state.ts';
@@ -26,7 +27,7 @@ type RoomRole = keyof typeof COMPARTMENTS;
 export const NO_WORKER = 0xffff;
 /** One that works; others that drain, where reloads follow fast. */
 const SLOTS_PER_WORKER = 8;
-const SLOTS_MAX = 256;
+const SLOTS_MAX = 2 * WORKERS_MAX;
 /** By the `index` of a listener. */
 export const LISTENER_KINDS: readonly ListenerKind[] = ['main', 'redirect', 'status'];
 

@@ -1,6 +1,6 @@
 /** The rooms that a configuration needs, and how many workers. */
 
-import type { Config } from '../config/model.ts';
+import { type Config, WORKERS_MAX } from '../config/model.ts';
 import { namesOf } from '../config/outbound-need.ts';
 import { START_ORDER } from './compartments.ts';
 
@@ -27,7 +27,7 @@ export function neededRoles(config: Config): RoomRole[] {
 
 /** `server.threads`, where 0 means one for each of the places that coresOf gives. */
 export function workerCount({ server }: Config, cores: readonly number[]): number {
-  return server.threads === 0 ? cores.length : server.threads;
+  return Math.min(WORKERS_MAX, server.threads === 0 ? cores.length : server.threads);
 }
 
 /** The core of a worker (counted from 0); -1: any. One that is alone is free to run where there is room. */
