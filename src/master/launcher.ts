@@ -88,6 +88,8 @@ function environment(plan: Plan): Record<string, string> {
     UV_USE_IO_URING: '0',
     // Threads that compute in the background share two heaps of the C library, not one for each.
     MALLOC_ARENA_MAX: '2',
+    // Workers read cold files with libuv's threads; others have little for them to do.
+    ...(plan.role === 'edge' ? {} : { UV_THREADPOOL_SIZE: '2' }),
     // The machine's configuration of OpenSSL isn't ours, and Node.js doesn't start where it may not read it.
     OPENSSL_CONF: '/nonexistent',
     SALLYPORT_ROLE: plan.role,

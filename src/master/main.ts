@@ -9,6 +9,7 @@ import type { Config } from '../config/model.ts';
 import { formatProblem } from '../config/problem.ts';
 import { Log } from '../log/log.ts';
 import type { House as HouseState } from '../shared/house-board.ts';
+import { trimMemory } from '../sys/memory-trim.ts';
 import { unblockSignal } from '../sys/process.ts';
 import { measureLine, unmetDemands } from './describe.ts';
 import { Foundations } from './foundations.ts';
@@ -177,6 +178,7 @@ class Master {
     if (unserved !== '') this.log.error(unserved);
     const failure = await this.house.start(this.inForce);
     if (failure !== '') return failure;
+    trimMemory();
     this.log.info(`ready, with ${io}`, { because: reason, workers });
     // One that was told to stop meanwhile doesn't take over.
     if (inherited !== null && !this.isLeaving) {

@@ -175,6 +175,7 @@ export function planRoom(
       command: [
         process.execPath,
         '--disable-sigusr1',
+        '--expose-gc',
         // As OPENSSL_CONF says, which isn't heard where the program's file has capabilities.
         '--openssl-config=/nonexistent',
         ...compartment.heap,

@@ -75,6 +75,10 @@ export const memfd_create = declare<(name: string, flags: number) => number>('me
   'str',
   'uint32_t',
 ]);
+/** An entry of the auxiliary vector; 0 where there is none. */
+export const getauxval = declare<Numbers<1>>('getauxval', LONG, [LONG]);
+/** Returns free memory at the heap's end and between to the kernel. */
+export const malloc_trim = declare<Numbers<1>>('malloc_trim', INT, [LONG]);
 export const pipe2 = declare<Numbers<2>>('pipe2', INT, [LONG, INT]);
 export const lseek = declare<Numbers<3>>('lseek', LONG, [INT, LONG, INT]);
 export const ftruncate = declare<Numbers<2>>('ftruncate', INT, [INT, LONG]);

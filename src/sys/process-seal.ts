@@ -4,6 +4,7 @@
  */
 
 import { stat } from 'node:fs/promises';
+import { trimMemory } from './memory-trim.ts';
 import { setUndumpable } from './process.ts';
 import { installFilter } from './seccomp.ts';
 
@@ -31,6 +32,8 @@ export function seal(): number {
   const program = process.env[SEAL_VARIABLE] ?? '';
   delete process.env[SEAL_VARIABLE];
   const undumpable = setUndumpable();
-  if (program === '') return undumpable;
-  return installFilter(new Uint8Array(Buffer.from(program, 'base64')), 'all');
+  const result =
+    program === '' ? undumpable : installFilter(new Uint8Array(Buffer.from(program, 'base64')), 'all');
+  trimMemory();
+  return result;
 }
