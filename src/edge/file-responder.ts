@@ -43,6 +43,7 @@ import {
   SMALL_BYTES,
 } from '../io/buffer-pool.ts';
 import { DIRECTORY, type FileHandle, type FileHandler, PENDING, REGULAR } from '../io/reactor.ts';
+import { ENOENT } from '../sys/errno.ts';
 import { isAbsent, openFault } from './file-faults.ts';
 import { sendDirectoryRedirect, sendFileHead, sendUnsatisfiable, sendVerdict } from './file-head.ts';
 import { writeRelativePath } from './file-path.ts';
@@ -288,6 +289,7 @@ export class FileResponder implements Responder, FileHandler {
     const { reactor } = this.route;
     this.state = state;
     reactor.pool.bytes[this.pathOffset + length] = 0;
+    if (!this.route.hasRoot) return -ENOENT;
     const result = reactor.openFile(this.route.root, this.pathOffset, length, this, 0);
     if (result === PENDING) {
       this.pending = true;

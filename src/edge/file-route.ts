@@ -9,6 +9,7 @@
 import { basename, dirname } from 'node:path';
 import type { FileAction } from '../config/model.ts';
 import type { FileHandle, Reactor } from '../io/reactor.ts';
+import { ENOENT } from '../sys/errno.ts';
 import { FileResponder } from './file-responder.ts';
 import { FileTable } from './file-table.ts';
 import { MemoryBudget } from './memory-files.ts';
@@ -51,13 +52,21 @@ export class FileRoute implements RouteAction {
     this.free = [];
   }
 
-  /** Opens the directory to serve from. Returns 0 or -errno. Blocking: before the first exchange. */
+  /**
+   * Opens the directory to serve from. Returns 0 or -errno. Blocking: before the first exchange. One that was removed
+   * since the configuration was judged is no error: nothing is found there until it is back.
+   */
   openRoots(): number {
     const root = this.reactor.openRoot(this.rootPath);
+    this.rootCheckedMs = this.reactor.nowMs;
+    if (root === -ENOENT) return 0;
     if (root < 0) return root;
     this.root = root;
-    this.rootCheckedMs = this.reactor.nowMs;
     return 0;
+  }
+
+  get hasRoot(): boolean {
+    return this.root !== NO_ROOT;
   }
 
   /** Answers an exchange. Null: it has ended already. */
@@ -73,7 +82,7 @@ export class FileRoute implements RouteAction {
     this.rootCheckedMs = this.reactor.nowMs;
     const root = this.reactor.openRoot(this.rootPath);
     if (root < 0) return;
-    this.reactor.closeFile(this.root);
+    if (this.hasRoot) this.reactor.closeFile(this.root);
     this.root = root;
   }
 
@@ -91,7 +100,7 @@ export class FileRoute implements RouteAction {
   }
 
   close(): void {
-    if (this.root !== NO_ROOT) this.reactor.closeFile(this.root);
+    if (this.hasRoot) this.reactor.closeFile(this.root);
     this.root = NO_ROOT;
     this.table.release();
     this.free.length = 0;

@@ -21,7 +21,7 @@ import { coreOfWorker, neededRoles, workerCount } from './needed-rooms.ts';
 import { Peers } from './peers.ts';
 import { type Measure, type Plan, type Planned, planRoom, type Wishes } from './plan.ts';
 import { needsNewWorkers } from './restart-keys.ts';
-import { LAUNCHER_FILE, requestFor } from './room-requests.ts';
+import { LAUNCHER_FILE, requestFor, withoutMissing } from './room-requests.ts';
 import { type HouseOwner, type RoomSource, residentMiB, Supervisor } from './supervisor.ts';
 import { wishesOf } from './wishes.ts';
 
@@ -113,7 +113,8 @@ export class House implements HouseOwner {
     const { io, machine, cores } = this.options;
     const workers = workerCount(config, cores);
     const core = role === 'edge' ? coreOfWorker(worker, workers, cores) : -1;
-    return planRoom(COMPARTMENTS[role], requestFor(role, config, io, worker, core), wishes, machine);
+    const request = withoutMissing(requestFor(role, config, io, worker, core));
+    return planRoom(COMPARTMENTS[role], request, wishes, machine);
   }
 
   // ---- Start and end ----------------------------------------------------------------------------------
@@ -224,12 +225,16 @@ export class House implements HouseOwner {
     return {
       role,
       name,
-      prepare: () => ({
-        plan: place.plan,
-        descriptors: [],
-        output: role === 'journal' ? STDERR : this.options.foundations.output,
-        onStarted: (channel) => this.furnish(place, channel),
-      }),
+      prepare: () => {
+        // Paths may be gone, or there again, since its place was made.
+        Object.assign(place, this.drawUp(role, place.accepted, place.worker));
+        return {
+          plan: place.plan,
+          descriptors: [],
+          output: role === 'journal' ? STDERR : this.options.foundations.output,
+          onStarted: (channel) => this.furnish(place, channel),
+        };
+      },
     };
   }
 

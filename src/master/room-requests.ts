@@ -38,6 +38,16 @@ export function requestFor(
   };
 }
 
+/**
+ * The request with those paths alone that are there now: a root can't be made of the others, and one folder that was
+ * removed is no reason to serve nothing else.
+ */
+export function withoutMissing(request: RoomRequest): RoomRequest {
+  const { files, socketFolders } = request;
+  const isThere = (path: string): boolean => existsSync(path);
+  return { ...request, files: files.filter(isThere), socketFolders: socketFolders.filter(isThere) };
+}
+
 /** The program's own folders: what was compiled, its packages wherever npm has put them, the word that it is modules. */
 const PROGRAM = [DIST, join(DIST, '../package.json'), ...PACKAGES.flatMap(packageFolder)];
 

@@ -1,7 +1,7 @@
 /** Changes of the configuration that meet trouble on their way: none leaves the house between two configurations. */
 
 import assert from 'node:assert/strict';
-import { rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { get } from 'node:http';
 import { join } from 'node:path';
 import { after, describe, test } from 'node:test';
@@ -136,5 +136,29 @@ describe('changes of the configuration in trouble', () => {
     await edge.logged(DONE, from, PATIENCE_MS);
     for (let count = 0; count < 8; count++) assert.equal(await statusOf(edge.port, '/elsewhere'), 301);
     await edge.stop();
+  });
+
+  test('a document root that was removed costs its own route, not the worker that starts then', async () => {
+    const gone = openFolder('changes-gone');
+    writeFileSync(join(gone, 'a.txt'), 'a');
+    const more = `[path_routes."*"."/gone"]\ntype = "File"\npath = "${gone}"\nmode = "sendfile"\n`;
+    const edge = await startEdge('', { io: 'uring', config: (port) => configuration(port, { more }) });
+    rmSync(gone, { recursive: true });
+    const before = edge.rooms('edge');
+    for (const pid of before) process.kill(pid, 'SIGKILL');
+    await until(() => edge.rooms('edge').every((pid) => !before.includes(pid)), PATIENCE_MS, 'their end');
+    await until(() => edge.rooms('edge').length === 2, PATIENCE_MS, 'new workers');
+    assert.equal(await statusOf(edge.port, '/a.txt'), 200);
+    assert.equal(await statusOf(edge.port, '/gone/a.txt'), 404);
+    const from = edge.stderr().length;
+    mkdirSync(gone);
+    writeFileSync(join(gone, 'a.txt'), 'a');
+    await edge.logged('new workers take over', from, PATIENCE_MS);
+    const workers = edge.rooms('edge');
+    await until(() => edge.rooms('edge').length === 2, PATIENCE_MS, `others in the place of ${workers}`);
+    await until(() => !edge.rooms('edge').some((pid) => workers.includes(pid)), PATIENCE_MS, 'new workers');
+    assert.equal(await statusOf(edge.port, '/gone/a.txt'), 200);
+    await edge.stop();
+    rmSync(gone, { recursive: true });
   });
 });
