@@ -25,6 +25,9 @@ const LEAVE_MS_MAX = 2_000;
 /** Kernel memory for messages that are on their way, each direction. */
 const CHANNEL_BUFFER_BYTES = 1_048_576;
 
+/** For the operator, whom the signal's name alone tells too little. */
+const FILTER_WORDS = 'SIGSYS: it made a system call that its filter forbids, which the kernel’s log names';
+
 export type RoomState = 'starting' | 'ready' | 'draining' | 'ended';
 
 /** What a room is started with, made anew each time. */
@@ -185,7 +188,7 @@ export class Room implements ChannelHandler {
     this.state = 'ended';
     clearInterval(this.watch);
     this.channel.close();
-    const how = signal === null ? `exit code ${code}` : signal;
+    const how = signal === null ? `exit code ${code}` : signal === 'SIGSYS' ? FILTER_WORDS : signal;
     this.owner.onEnded(this, this.killReason === '' ? how : `${how}, since ${this.killReason}`, wasAsked);
   }
 }

@@ -211,7 +211,7 @@ describe('strict seccomp', () => {
       const planned = planFor('edge', 'probe-room', parameters, { ...NOTHING, seccomp: 'strict' });
       const { reason, output } = await runRoom(planned);
       assert.equal(output, '');
-      assert.equal(reason, 'SIGSYS');
+      assert.match(reason, /^SIGSYS/);
     });
   }
 });

@@ -80,7 +80,7 @@ describe('the room that reaches out', () => {
         planFor('outbound', 'probe-room', [name, JSON.stringify(given)]),
       );
       assert.equal(output, '');
-      assert.equal(reason, 'SIGSYS');
+      assert.match(reason, /^SIGSYS/);
     });
 
   for (const io of ['io_uring', 'epoll'] as const)
