@@ -3,7 +3,7 @@
  * there itself. `.1` is the youngest of the older files that are kept beside it.
  */
 
-import { closeSync, constants, fstatSync, openSync, renameSync } from 'node:fs';
+import { closeSync, constants, fstatSync, openSync, renameSync, type Stats, statSync } from 'node:fs';
 import { LOG_BYTES_MAX, type Message } from '../ipc/message.ts';
 import { duplicateDescriptor } from '../sys/descriptors.ts';
 import { errnoName } from '../sys/errno.ts';
@@ -82,7 +82,8 @@ export class LogFiles {
   /**
    * The current file becomes `.1`, that `.2`, and so on; the oldest is overwritten, and there is a new one. Returns empty
    * text, or why not. A file with room for whatever comes next is left alone: a journal that was taken over could
-   * otherwise make older entries disappear.
+   * otherwise make older entries disappear. So are the files where another master, which has taken this one's place, has
+   * moved them already: this one follows.
    */
   rotate(): string {
     const { path, maxLogSize } = this;
@@ -90,6 +91,10 @@ export class LogFiles {
     const isFull = maxLogSize > 0 && stat.size + LOG_BYTES_MAX > maxLogSize;
     if (path === null || !stat.isFile() || !isFull) return '';
     return reasonOf(() => {
+      if (!leadsTo(path, stat)) {
+        this.replace(path);
+        return;
+      }
       for (let number = ROTATED_FILES - 1; number >= 1; number--)
         moveIfThere(`${path}.${number}`, `${path}.${number + 1}`);
       moveIfThere(path, `${path}.1`);
@@ -112,6 +117,12 @@ export class LogFiles {
 
 function openLog(path: string | null): number {
   return path === null ? STDERR : openSync(path, OPEN_FLAGS, FILE_MODE);
+}
+
+/** Whether that file is at the path, and not another one. */
+function leadsTo(path: string, { dev, ino }: Stats): boolean {
+  const found = statSync(path, { throwIfNoEntry: false });
+  return found?.dev === dev && found.ino === ino;
 }
 
 function pathOf({ level, filePath }: LogPlace): string | null {

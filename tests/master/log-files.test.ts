@@ -85,6 +85,21 @@ describe('the log’s file', () => {
     assert.ok(fstatSync(2).ino > 0);
   });
 
+  it('that another master has rotated is followed, and rotated no further', () => {
+    const at = place();
+    const [older, newer] = [new LogFiles(at), new LogFiles(at)];
+    write(older, `${'x'.repeat(2000)}\n`);
+    assert.equal(newer.rotate(), '');
+    write(newer, 'of the newer\n');
+    assert.equal(older.rotate(), '');
+    write(older, 'of the older\n');
+    assert.equal(readFileSync(at.filePath, 'utf8'), 'of the newer\nof the older\n');
+    assert.equal(statSync(`${at.filePath}.1`).size, 2001);
+    assert.ok(!existsSync(`${at.filePath}.2`));
+    older.close();
+    newer.close();
+  });
+
   it('is told at once where it can’t be opened', () => {
     assert.throws(() => new LogFiles(place({ filePath: join(folder, 'missing', 'x.log') })), /ENOENT/);
     assert.throws(() => new LogFiles(place({ filePath: folder })), /EISDIR/);
