@@ -3,7 +3,7 @@
  * other end is too slow for waits here, within a bound.
  */
 
-import { type Watch, watchDescriptor } from '../sys/descriptors.ts';
+import { type DescriptorReserve, type Watch, watchDescriptor } from '../sys/descriptors.ts';
 import { close } from '../sys/libc.ts';
 import { Channel } from './channel.ts';
 import type { Message } from './message.ts';
@@ -31,8 +31,17 @@ export class PolledChannel {
   /** What is closed when its message has left. */
   private readonly handed: Map<Message, readonly number[]>;
   private hasEnded: boolean;
+  private readonly reserve: DescriptorReserve | null;
 
-  constructor(descriptor: number, self: Role, peer: Role, handler: ChannelHandler) {
+  /** `reserve`: places for what is passed, where others may have used up all. */
+  constructor(
+    descriptor: number,
+    self: Role,
+    peer: Role,
+    handler: ChannelHandler,
+    reserve: DescriptorReserve | null = null,
+  ) {
+    this.reserve = reserve;
     this.channel = new Channel(descriptor, self, peer);
     this.handler = handler;
     this.waiting = [];
@@ -113,10 +122,12 @@ export class PolledChannel {
 
   private onReadable(): void {
     for (let count = 0; count < MESSAGES_PER_WAKE && !this.hasEnded; count++) {
+      this.reserve?.release();
       const message = this.channel.receive();
       if (message === null) break;
       this.handler.onMessage(this, message);
     }
+    this.reserve?.take();
     if (this.channel.end !== '') this.finish();
   }
 

@@ -3,6 +3,7 @@
  * the master is gone or sends what it may not. What comes is the handler's business.
  */
 
+import { DescriptorReserve } from '../sys/descriptors.ts';
 import { ConfigurationParts } from './configuration-parts.ts';
 import type { Message, Purpose } from './message.ts';
 import { PolledChannel } from './polled-channel.ts';
@@ -33,10 +34,14 @@ export class RoomControl {
   constructor(self: Role, handler: RoomHandler) {
     this.handler = handler;
     this.parts = new ConfigurationParts();
-    this.channel = new PolledChannel(CONTROL_DESCRIPTOR, self, 'master', {
-      onMessage: (_, message) => this.onMessage(message),
-      onEnd: (_, reason) => this.leave(reason),
-    });
+    // A worker whose connections have all descriptors still gets a channel to a room that has started anew.
+    const reserve = new DescriptorReserve(CONTROL_DESCRIPTOR);
+    reserve.take();
+    const events = {
+      onMessage: (_: PolledChannel, message: Message): void => this.onMessage(message),
+      onEnd: (_: PolledChannel, reason: string): void => this.leave(reason),
+    };
+    this.channel = new PolledChannel(CONTROL_DESCRIPTOR, self, 'master', events, reserve);
   }
 
   ready(generation: number): void {

@@ -19,6 +19,7 @@ const F_GETFD = 1;
 const F_SETFD = 2;
 const F_GETFL = 3;
 const F_SETFL = 4;
+const F_DUPFD_CLOEXEC = 1030;
 const FIONREAD = 0x541b;
 const FIONBIO = 0x5421;
 const FIONCLEX = 0x5450;
@@ -96,7 +97,7 @@ const EVENT_LOOP: readonly CallRule[] = [
   'fsync',
   {
     call: 'fcntl',
-    checks: [{ argument: 1, isOneOf: [F_GETFD, F_SETFD, F_GETFL, F_SETFL] }],
+    checks: [{ argument: 1, isOneOf: [F_GETFD, F_SETFD, F_GETFL, F_SETFL, F_DUPFD_CLOEXEC] }],
     otherwise: EPERM,
   },
   {

@@ -76,6 +76,34 @@ export function duplicateDescriptor(fd: number): number {
   return negated(fcntl(fd, F_DUPFD_CLOEXEC, 3));
 }
 
+/**
+ * Places for descriptors that are passed to a process which may have used up all others: given free while a message is
+ * received, taken again afterwards.
+ */
+export class DescriptorReserve {
+  private readonly source: number;
+  private readonly held: number[];
+
+  /** `source`: any open descriptor that stays. */
+  constructor(source: number) {
+    this.source = source;
+    this.held = [];
+  }
+
+  /** Takes as many as a message may bring, or as there are. */
+  take(): void {
+    while (this.held.length < PASSED_MAX) {
+      const copy = duplicateDescriptor(this.source);
+      if (copy < 0) return;
+      this.held.push(copy);
+    }
+  }
+
+  release(): void {
+    for (const copy of this.held.splice(0)) close(copy);
+  }
+}
+
 export function isOpenDescriptor(fd: number): boolean {
   return fcntl(fd, F_GETFD, 0) >= 0;
 }
