@@ -1,4 +1,4 @@
-/** Exit codes of all commands (documented in README.md). */
+/** Exit codes of commands (documented in README.md); those of a start that fails are the master's. */
 
 /** Stopped as asked. */
 export const EXIT_OK = 0;
@@ -6,5 +6,3 @@ export const EXIT_OK = 0;
 export const EXIT_CONFIG = 1;
 /** The command line is wrong. */
 export const EXIT_USAGE = 2;
-/** Could not start: a port is taken, a privilege is missing. */
-export const EXIT_START = 3;

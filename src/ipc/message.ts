@@ -19,7 +19,7 @@
  *   ping        u32 sequence number
  *   ready       u32 generation
  *   refused     u32 generation, text
- *   pong        u32 sequence number, u32 open connections
+ *   pong        u32 sequence number, u32 open connections, u32 entries of the log that were not written (the journal's)
  *   drained     (empty)
  *   log         u32 entries dropped before these, bytes
  *   resolve     u32 question, name (1 to 255 bytes of ASCII)
@@ -82,7 +82,13 @@ export type Message =
   | { readonly kind: 'ping'; readonly sequence: number }
   | { readonly kind: 'ready'; readonly generation: number }
   | { readonly kind: 'refused'; readonly generation: number; readonly reason: string }
-  | { readonly kind: 'pong'; readonly sequence: number; readonly openConnections: number }
+  | {
+      readonly kind: 'pong';
+      readonly sequence: number;
+      readonly openConnections: number;
+      /** Entries of the log that the journal got and could not write, since it started. */
+      readonly unwritten: number;
+    }
   | { readonly kind: 'drained' }
   | { readonly kind: 'log'; readonly dropped: number; readonly bytes: Uint8Array }
   | { readonly kind: 'resolve'; readonly question: number; readonly name: string }
@@ -262,6 +268,7 @@ function writeBody(body: Body, message: Message): void {
     case 'pong':
       body.putU32(message.sequence);
       body.putU32(message.openConnections);
+      body.putU32(message.unwritten);
       break;
     case 'log':
       body.putU32(message.dropped);
@@ -319,7 +326,7 @@ function readBody(body: Body, kind: MessageKind): Message | null {
     case 'refused':
       return { kind, generation: body.u32(), reason: textOf(body.rest(TEXT_BYTES_MAX)) };
     case 'pong':
-      return { kind, sequence: body.u32(), openConnections: body.u32() };
+      return { kind, sequence: body.u32(), openConnections: body.u32(), unwritten: body.u32() };
     case 'log':
       return { kind, dropped: body.u32(), bytes: body.rest(LOG_BYTES_MAX) };
     case 'resolve':

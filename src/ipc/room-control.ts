@@ -24,6 +24,8 @@ export interface RoomHandler {
   /** What is sent to one role alone, as the journal's files are; `take` as above. */
   onOther?(message: Message, take: () => number): void;
   openConnections(): number;
+  /** The journal's: entries that it got and could not write. */
+  unwritten?(): number;
 }
 
 export class RoomControl {
@@ -86,6 +88,7 @@ export class RoomControl {
           kind: 'pong',
           sequence: message.sequence,
           openConnections: handler.openConnections(),
+          unwritten: Math.min(handler.unwritten?.() ?? 0, 0xffffffff),
         });
         break;
       case 'drain':

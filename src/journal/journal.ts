@@ -68,9 +68,9 @@ export class Journal {
     this.onAllGone = null;
   }
 
-  /** Rooms that it hears. */
-  get size(): number {
-    return this.sources.size;
+  /** Entries that it got and could not write. */
+  get unwritten(): number {
+    return this.writer.dropped;
   }
 
   follow(options: JournalOptions): void {

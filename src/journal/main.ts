@@ -29,7 +29,8 @@ const control = new RoomControl('journal', {
   onDescriptors: (purpose, peer, index, take) => journal.onDescriptor(purpose, peer, index, take()),
   onOther: (message, take) => journal.onMaster(message, take),
   onDrain: (timeoutMs) => void journal.finish(timeoutMs).then(() => control.drained()),
-  openConnections: () => journal.size,
+  openConnections: () => 0,
+  unwritten: () => journal.unwritten,
 });
 
 async function start(): Promise<void> {

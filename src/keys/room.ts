@@ -70,7 +70,7 @@ export class KeysRoom {
         return true;
       }
       case 'ping':
-        this.control.send({ kind: 'pong', sequence: message.sequence, openConnections: 0 });
+        this.control.send({ kind: 'pong', sequence: message.sequence, openConnections: 0, unwritten: 0 });
         return true;
       case 'drain':
         this.control.send({ kind: 'drained' });

@@ -164,7 +164,13 @@ export class House implements HouseOwner {
   }
 
   get openConnections(): number {
-    return this.supervisor.status().reduce((sum, { openConnections }) => sum + openConnections, 0);
+    const workers = this.supervisor.status().filter(({ role }) => role === 'edge');
+    return workers.reduce((sum, { openConnections }) => sum + openConnections, 0);
+  }
+
+  /** Entries of the log that the journal that is there could not write; as its last answer said. */
+  get unwritten(): number {
+    return this.supervisor.room('journal')?.unwritten ?? 0;
   }
 
   private newPlace(role: RoomRole, accepted: Accepted, worker = 0): Place {

@@ -400,7 +400,7 @@ class Master {
       configuredSeconds: this.configuredSeconds,
       lastReload: this.lastReload,
       reloads: this.reloads,
-      logDropped: 0,
+      logDropped: house.unwritten,
       rooms: house.rooms(),
     });
   }

@@ -63,6 +63,8 @@ export class Room implements ChannelHandler {
   state: RoomState;
   /** Answer of the last pong. */
   openConnections: number;
+  /** The journal's: entries that it could not write. */
+  unwritten: number;
   readonly startedMs: number;
   readyMs: number;
   private readonly owner: RoomOwner;
@@ -81,6 +83,7 @@ export class Room implements ChannelHandler {
     this.owner = owner;
     this.state = 'starting';
     this.openConnections = 0;
+    this.unwritten = 0;
     this.startedMs = performance.now();
     this.readyMs = -1;
     this.sequence = 0;
@@ -156,6 +159,7 @@ export class Room implements ChannelHandler {
         break;
       case 'pong':
         this.openConnections = message.openConnections;
+        this.unwritten = message.unwritten;
         break;
       case 'drained':
         this.drainUntilMs = this.heardMs + LEAVE_MS_MAX;

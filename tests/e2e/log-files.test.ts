@@ -8,6 +8,7 @@ import { afterEach, describe, test } from 'node:test';
 import { type Edge, startEdge } from '../fixtures/edge.ts';
 import { openFolder } from '../fixtures/folders.ts';
 import { until } from '../fixtures/patience.ts';
+import { exchangeOnce } from '../fixtures/raw-client.ts';
 
 const ROUTES = `
 [path_routes."example.com"."/"]
@@ -113,6 +114,20 @@ describe('the log', { timeout: 120_000 }, () => {
     });
     await hasAll([path, ...moved], 4000);
     assert.equal(moved.length, 4);
+  });
+
+  test('entries that a full disk did not take are in the metrics', async () => {
+    edge = await startEdge(`${ROUTES}[prometheus]\nenabled = true\n`, {
+      io: 'uring',
+      logging: 'level = "info"\nflush_interval_ms = 10\nfile_path = "/dev/full"',
+    });
+    const page = 'GET /__metrics HTTP/1.1\r\nHost: example.com\r\n\r\n';
+    const { port } = edge;
+    const dropped = async (): Promise<number> => {
+      const text = (await exchangeOnce(port, page)).text();
+      return Number(/^sallyport_log_entries_dropped_total (\d+)$/m.exec(text)?.[1]);
+    };
+    await until(async () => (await dropped()) > 0, 20_000, 'dropped entries in the metrics');
   });
 
   test('goes on when the journal is killed under load, and no request is harmed', async () => {

@@ -63,7 +63,7 @@ const message: fc.Arbitrary<Message> = fc.oneof(
     generation: u32,
     reason: fc.string({ maxLength: 200 }),
   }),
-  fc.record({ kind: fc.constant('pong' as const), sequence: u32, openConnections: u32 }),
+  fc.record({ kind: fc.constant('pong' as const), sequence: u32, openConnections: u32, unwritten: u32 }),
   fc.record({ kind: fc.constant('log' as const), dropped: u32, bytes }),
   fc.record({ kind: fc.constant('resolve' as const), question: u32, name }),
   fc.record({

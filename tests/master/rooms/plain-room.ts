@@ -13,7 +13,8 @@ const CONTROL = 3;
 const parts = new ConfigurationParts();
 
 function obey(channel: PolledChannel, message: Message): void {
-  if (message.kind === 'ping') channel.send({ kind: 'pong', sequence: message.sequence, openConnections: 0 });
+  if (message.kind === 'ping')
+    channel.send({ kind: 'pong', sequence: message.sequence, openConnections: 0, unwritten: 0 });
   if (message.kind === 'drain') channel.send({ kind: 'drained' });
   if (message.kind !== 'configure') return;
   const whole = parts.add(message);
