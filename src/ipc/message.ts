@@ -24,7 +24,6 @@
  *   log         u32 entries dropped before these, bytes
  *   resolve     u32 question, name (1 to 255 bytes of ASCII)
  *   resolved    u32 question, u8 status, u8 count, count × (u8 family 4 or 6, 16 bytes of address)
- *   verdicts    u32 generation, u32 first server, a byte for each server: 0 healthy, 1 not
  */
 
 import type { Role } from './roles.ts';
@@ -37,7 +36,6 @@ export const BODY_BYTES_MAX = MESSAGE_BYTES_MAX - HEAD_BYTES;
 /** Room for content in the messages that carry it. */
 export const PART_BYTES_MAX = BODY_BYTES_MAX - 12;
 export const LOG_BYTES_MAX = BODY_BYTES_MAX - 4;
-export const VERDICTS_MAX = 16384;
 export const TEXT_BYTES_MAX = 4096;
 export const NAME_BYTES_MAX = 255;
 export const ADDRESSES_MAX = 32;
@@ -97,13 +95,6 @@ export type Message =
       readonly question: number;
       readonly status: ResolvedStatus;
       readonly addresses: readonly ResolvedAddress[];
-    }
-  | {
-      readonly kind: 'verdicts';
-      readonly generation: number;
-      readonly first: number;
-      /** A byte for each server: 0 healthy, 1 not. */
-      readonly states: Uint8Array;
     };
 
 export type MessageKind = Message['kind'];
@@ -123,7 +114,6 @@ export const KINDS = [
   'log',
   'resolve',
   'resolved',
-  'verdicts',
 ] as const satisfies readonly MessageKind[];
 
 /** A message, and how many descriptors its head says there are. */
@@ -281,11 +271,6 @@ function writeBody(body: Body, message: Message): void {
     case 'resolved':
       writeResolved(body, message);
       break;
-    case 'verdicts':
-      body.putU32(message.generation);
-      body.putU32(message.first);
-      body.putBytes(message.states);
-      break;
   }
 }
 
@@ -333,12 +318,6 @@ function readBody(body: Body, kind: MessageKind): Message | null {
       return readResolve(body);
     case 'resolved':
       return readResolved(body);
-    case 'verdicts': {
-      const generation = body.u32();
-      const first = body.u32();
-      const states = body.rest(VERDICTS_MAX);
-      return states.every((state) => state <= 1) ? { kind, generation, first, states } : null;
-    }
   }
 }
 

@@ -59,7 +59,6 @@ export const RULES: readonly Rule[] = [
   { kind: 'log', from: ['master', 'edge', 'keys', 'outbound'], to: ['journal'], during: ALWAYS, ...NONE },
   { kind: 'resolve', from: ['edge'], to: ['outbound'], during: ['running'], ...NONE },
   { kind: 'resolved', from: ['outbound'], to: ['edge'], during: ['running'], ...NONE },
-  { kind: 'verdicts', from: ['outbound'], to: ['edge'], during: ['running'], ...NONE },
 ];
 
 /** The rule under which that message may be sent, or undefined. */

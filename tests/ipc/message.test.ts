@@ -17,7 +17,6 @@ import {
   PART_BYTES_MAX,
   PARTS_MAX,
   PURPOSES,
-  VERDICTS_MAX,
 } from '../../src/ipc/message.ts';
 import { RULES, ruleFor } from '../../src/ipc/rules.ts';
 
@@ -71,12 +70,6 @@ const message: fc.Arbitrary<Message> = fc.oneof(
     question: u32,
     status: fc.constant('found' as const),
     addresses: fc.array(address, { minLength: 1, maxLength: ADDRESSES_MAX }),
-  }),
-  fc.record({
-    kind: fc.constant('verdicts' as const),
-    generation: u32,
-    first: u32,
-    states: fc.array(fc.nat(1), { maxLength: 300 }).map((states) => Uint8Array.from(states)),
   }),
 );
 
@@ -143,11 +136,6 @@ describe('a message', () => {
       PART_BYTES_MAX,
     ],
     ['log entries', (size) => ({ kind: 'log', dropped: 0, bytes: new Uint8Array(size) }), LOG_BYTES_MAX],
-    [
-      'verdicts',
-      (size) => ({ kind: 'verdicts', generation: 1, first: 0, states: new Uint8Array(size) }),
-      VERDICTS_MAX,
-    ],
     ['a name', (size) => ({ kind: 'resolve', question: 1, name: 'x'.repeat(size) }), NAME_BYTES_MAX],
     [
       'parts',
