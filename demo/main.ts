@@ -117,8 +117,11 @@ async function run(folder: string): Promise<number> {
     edge.once('exit', (code) => resolve(code ?? 1));
   });
   if (edge.pid !== undefined) backend.send(edge.pid);
+  // One Ctrl-C may come by several ways, and a second signal would cut what is in flight.
+  let isStopping = false;
   const stop = (): void => {
-    edge.kill('SIGTERM');
+    if (!isStopping) edge.kill('SIGTERM');
+    isStopping = true;
   };
   for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, stop);
   const parent = process.ppid;
