@@ -61,8 +61,6 @@ const QUIET_CONNECTIONS_MAX = 32;
 const REFUSAL_LOG_MS = 1000;
 /** When accepting has gone on for so long, its trouble is over; until then a further pause is no news. */
 const ACCEPT_CALM_MS = 5000;
-/** A worker that was told to stop accepting has stopped after this. */
-const LEAVE_MS = 100;
 const BACKLOG = 4096;
 const REQUEST_ID_BYTES = 16;
 const SERVER_NAME = 'sallyport';
@@ -73,7 +71,6 @@ const DATE_VALUE_BYTES = 29;
 const T_ACCEPT = 1;
 const T_SHUTDOWN = 2;
 const T_CALM = 3;
-const T_LEAVE = 5;
 const T_LOOK = 4;
 
 /** What the worker counts; plain numbers. */
@@ -139,7 +136,6 @@ export class EdgeWorker
   private readonly acceptTimer: Timer;
   private readonly shutdownTimer: Timer;
   private readonly calmTimer: Timer;
-  private readonly leaveTimer: Timer;
   private readonly lookTimer: Timer;
   private acceptPaused: boolean;
   private refusalLoggedMs: number;
@@ -196,7 +192,6 @@ export class EdgeWorker
     this.acceptTimer = new Timer(this, T_ACCEPT);
     this.shutdownTimer = new Timer(this, T_SHUTDOWN);
     this.calmTimer = new Timer(this, T_CALM);
-    this.leaveTimer = new Timer(this, T_LEAVE);
     this.lookTimer = new Timer(this, T_LOOK);
     this.quietConnections = 0;
     this.refusalLoggedMs = Number.NEGATIVE_INFINITY;
@@ -569,11 +564,6 @@ export class EdgeWorker
       this.log.info('accepting again', { open_connections: this.openConnections });
       return;
     }
-    if (timer.kind === T_LEAVE) {
-      this.closeListeners();
-      this.checkStopped();
-      return;
-    }
     if (this.openConnections > 0)
       this.log.warn('shutdown_timeout_secs is over', { cut: this.openConnections });
     for (const connection of [...this.connections]) connection.abort();
@@ -602,10 +592,17 @@ export class EdgeWorker
     this.checkStopped();
   }
 
-  /** The sockets live on in other workers: what was accepted before this one has stopped to accept is still its own. */
+  /** The sockets live on in other workers: what only this one was told of is still its own. */
   private leaveListeners(): void {
-    for (const listener of this.listeners) this.reactor.acceptPause(listener);
-    this.reactor.timers.arm(this.leaveTimer, this.reactor.nowMs + LEAVE_MS);
+    for (const listener of this.listeners) this.reactor.acceptLeave(listener);
+  }
+
+  onAcceptLeft(listener: Handle): void {
+    const index = this.listeners.indexOf(listener);
+    if (index < 0) return;
+    this.listeners.splice(index, 1);
+    this.reactor.close(listener, false);
+    this.checkStopped();
   }
 
   private closeListeners(): void {

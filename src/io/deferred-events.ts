@@ -13,12 +13,15 @@ export const FILE_RESULT = 3;
 export const CONNECTED = 4;
 /** A descriptor was closed: nothing but the handle. */
 export const CLOSED = 5;
+/** A listener has stopped accepting for good: nothing but the handle. */
+export const ACCEPT_LEFT = 6;
 export type DeferredKind =
   | typeof SEND_RESULT
   | typeof RECEIVE_END
   | typeof FILE_RESULT
   | typeof CONNECTED
-  | typeof CLOSED;
+  | typeof CLOSED
+  | typeof ACCEPT_LEFT;
 
 export interface DeferredReceiver {
   onDeferred(kind: DeferredKind, handle: number, first: number, second: number): void;

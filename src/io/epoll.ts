@@ -32,7 +32,7 @@ import {
   takeSocketError,
 } from '../sys/socket.ts';
 import { LARGE, LARGE_BYTES, MEDIUM, MEDIUM_BYTES, NO_BUFFER, type PoolShape } from './buffer-pool.ts';
-import { CLOSED, CONNECTED, FILE_RESULT } from './deferred-events.ts';
+import { ACCEPT_LEFT, CLOSED, CONNECTED, FILE_RESULT } from './deferred-events.ts';
 import { EpollSocket } from './epoll-socket.ts';
 import { KernelReactor, type ReactorLimits } from './kernel-reactor.ts';
 import { type FileHandle, type FileHandler, type Handle, PENDING, type SocketHandler } from './reactor.ts';
@@ -206,6 +206,11 @@ export class EpollReactor extends KernelReactor<EpollSocket> {
   }
 
   private flushAccept(listener: EpollSocket): void {
+    // Everybody who watches is told of every connection: what waits is taken by others.
+    if (listener.leaving > 0) {
+      listener.leaving = 0;
+      this.deferred.push(ACCEPT_LEFT, listener.handle, 0, 0);
+    }
     if (listener.paused === !listener.watched) return;
     listener.watched = !listener.paused;
     if (listener.paused) this.set.remove(listener.fd);

@@ -45,6 +45,7 @@ import {
 } from '../sys/socket.ts';
 import { arenaBytes, type BufferId, BufferPool, type PoolShape } from './buffer-pool.ts';
 import {
+  ACCEPT_LEFT,
   CLOSED,
   CONNECTED,
   DeferredEvents,
@@ -98,6 +99,12 @@ export const DEFAULT_LIMITS: ReactorLimits = {
   segmentsMax: 131072,
   hugePages: false,
 };
+
+/**
+ * How often a listener that leaves looks whether connections wait. Where others accept it finds some once or twice;
+ * where nobody does it must end some time.
+ */
+const LOOKS_MAX = 64;
 
 /** How soon a step of the wall clock is noticed. */
 const WALL_CHECK_INTERVAL_MS = 500;
@@ -229,6 +236,15 @@ export abstract class KernelReactor<S extends SocketSlot> implements Reactor, De
     const socket = this.find(listener);
     if (!socket.isListener) return;
     socket.paused = false;
+    socket.leaving = 0;
+    this.markDirty(socket);
+  }
+
+  acceptLeave(listener: Handle): void {
+    const socket = this.find(listener);
+    if (!socket.isListener || socket.leaving > 0) return;
+    socket.paused = true;
+    socket.leaving = LOOKS_MAX;
     this.markDirty(socket);
   }
 
@@ -404,6 +420,9 @@ export abstract class KernelReactor<S extends SocketSlot> implements Reactor, De
       case CONNECTED:
         this.connectEnded(socket, first);
         break;
+      case ACCEPT_LEFT:
+        socket.listenerHandler.onAcceptLeft?.(handle);
+        break;
       default:
         unreachable(kind);
     }
@@ -524,6 +543,8 @@ export abstract class KernelReactor<S extends SocketSlot> implements Reactor, De
     this.counters.acceptErrors++;
     if (!pausesAccept(errno)) return;
     listener.paused = true;
+    // One that is leaving does so now: the next connection wakes others.
+    if (listener.leaving > 0) listener.leaving = 1;
     this.markDirty(listener);
     listener.listenerHandler.onAcceptError(listener.handle, errno);
   }

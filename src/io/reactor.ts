@@ -54,6 +54,8 @@ export interface ListenerHandler {
   onAccept(listener: Handle, handle: Handle): void;
   /** Accepting failed (EMFILE, ENFILE, ENOBUFS, ENOMEM …) and is paused: `acceptResume` tries again. */
   onAcceptError(listener: Handle, errno: number): void;
+  /** What `acceptLeave` asked for is done: no connection waits for this process alone, and none will. */
+  onAcceptLeft?(listener: Handle): void;
 }
 
 export interface FileHandler {
@@ -106,6 +108,12 @@ export interface Reactor {
   localAddress(handle: Handle): SocketAddress;
   acceptPause(listener: Handle): void;
   acceptResume(listener: Handle): void;
+  /**
+   * Stops accepting for good from a socket that others go on accepting from. The kernel may have told this process
+   * alone of a connection (accepting wakes one of those that wait): such a one is still accepted. Then `onAcceptLeft`
+   * comes, and the listener is to be closed.
+   */
+  acceptLeave(listener: Handle): void;
 
   /** Gives a socket its handler, at once after accept or when it changes hands. */
   adopt(handle: Handle, handler: SocketHandler): void;

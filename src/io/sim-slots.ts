@@ -42,6 +42,8 @@ export class ListenerSlot implements Slot, EndpointOwner {
   private readonly node: SimReactor;
   private readonly handler: ListenerHandler;
   private paused: boolean;
+  /** Paused for good: its owner is to be told when the late ones have come. */
+  private leaving: boolean;
   /** Connections that the kernel had handed over before `acceptPause`. */
   private late: number;
 
@@ -54,6 +56,7 @@ export class ListenerSlot implements Slot, EndpointOwner {
     this.node = node;
     this.handler = handler;
     this.paused = false;
+    this.leaving = false;
     this.late = 0;
   }
 
@@ -68,6 +71,13 @@ export class ListenerSlot implements Slot, EndpointOwner {
 
   resume(): void {
     this.paused = false;
+    this.leaving = false;
+    this.node.ready(this);
+  }
+
+  leave(): void {
+    this.pause();
+    this.leaving = true;
     this.node.ready(this);
   }
 
@@ -93,6 +103,7 @@ export class ListenerSlot implements Slot, EndpointOwner {
       if (this.node.exhausted(this.node.faults.acceptFailure)) {
         this.paused = true;
         this.late = 0;
+        if (this.leaving) this.node.ready(this);
         this.node.counters.acceptErrors++;
         this.handler.onAcceptError(this.handle, -EMFILE);
         return;
@@ -106,6 +117,11 @@ export class ListenerSlot implements Slot, EndpointOwner {
       if (this.node.network.random.chance(this.node.faults.reorder)) break;
     }
     if (queue.length > 0 && !this.paused) this.node.ready(this);
+    if (this.leaving && !this.closing) {
+      this.leaving = false;
+      this.late = 0;
+      this.handler.onAcceptLeft?.(this.handle);
+    }
   }
 }
 

@@ -186,6 +186,10 @@ export class SimReactor implements Reactor, SimNode {
     this.listenerAt(listener)?.resume();
   }
 
+  acceptLeave(listener: Handle): void {
+    this.listenerAt(listener)?.leave();
+  }
+
   adopt(handle: Handle, handler: SocketHandler): void {
     const socket = this.socketAt(handle);
     if (socket !== null) socket.handler = handler;

@@ -48,6 +48,8 @@ export class SocketSlot {
   closing: boolean;
   /** Accepting is paused. */
   paused: boolean;
+  /** It is paused for good: looks at what waits that are left. */
+  leaving: number;
   receiveWant: ReceiveMode;
   /** Bytes that a receive of one buffer takes at most; 0: as many as fit. */
   receiveBytesMax: number;
@@ -81,6 +83,7 @@ export class SocketSlot {
     this.connected = false;
     this.closing = false;
     this.paused = false;
+    this.leaving = 0;
     this.receiveWant = NOTHING;
     this.receiveBytesMax = 0;
     this.receiveEnd = NOT_ENDED;
@@ -108,6 +111,7 @@ export class SocketSlot {
     this.connected = connected;
     this.closing = false;
     this.paused = false;
+    this.leaving = 0;
     this.receiveWant = NOTHING;
     this.receiveBytesMax = 0;
     this.receiveEnd = NOT_ENDED;

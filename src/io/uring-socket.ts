@@ -11,7 +11,7 @@ export class UringSocket extends SocketSlot {
   cancelling: boolean;
   /** Segments that the send operation in flight covers; 0: none is in flight. */
   sendingCount: number;
-  /** A poll for writability is in flight (only while pieces of files are sent). */
+  /** A poll is in flight: for room (only while pieces of files are sent), or for what waits at a listener that leaves. */
   polling: boolean;
   /** It waits for buffers. */
   starved: boolean;

@@ -58,6 +58,7 @@ import {
   shutdownWrite,
 } from '../sys/socket.ts';
 import { LARGE, MEDIUM, type PoolShape } from './buffer-pool.ts';
+import { ACCEPT_LEFT } from './deferred-events.ts';
 import { DEFAULT_LIMITS, KernelReactor, type ReactorLimits } from './kernel-reactor.ts';
 import { type FileHandle, type FileHandler, type Handle, PENDING, type SocketHandler } from './reactor.ts';
 import { BLOCKED, BUDGET_SPENT } from './send-segments.ts';
@@ -75,7 +76,7 @@ const RECEIVE_STREAM = 3;
 const RECEIVE_ONCE = 4;
 const SEND = 5;
 const CLOSE = 6;
-const WRITABLE = 7;
+const POLL = 7;
 // From here on the first word is no socket's handle.
 const CANCEL = 8;
 const NODE_LOOP = 9;
@@ -281,16 +282,46 @@ export class UringReactor extends KernelReactor<UringSocket> {
   }
 
   private flushAccept(listener: UringSocket): void {
-    if (listener.paused) {
-      if (listener.armed !== NOTHING && !listener.cancelling) {
-        listener.cancelling = true;
-        this.cancel(listener.handle, ACCEPT);
-      }
-    } else if (listener.armed === NOTHING) {
-      const index = this.prepare(IORING_OP_ACCEPT | (IORING_ACCEPT_MULTISHOT << 16), listener, ACCEPT);
-      this.ring.sqes[index + 7] = SOCK_NONBLOCK | SOCK_CLOEXEC;
-      listener.armed = STREAM;
+    if (!listener.paused) {
+      if (listener.armed === NOTHING) this.armAccept(listener);
+    } else if (listener.armed !== NOTHING) this.disarmAccept(listener);
+    else if (listener.leaving > 0 && !listener.polling) this.lookForLeft(listener);
+  }
+
+  private armAccept(listener: UringSocket): void {
+    const index = this.prepare(IORING_OP_ACCEPT | (IORING_ACCEPT_MULTISHOT << 16), listener, ACCEPT);
+    this.ring.sqes[index + 7] = SOCK_NONBLOCK | SOCK_CLOEXEC;
+    listener.armed = STREAM;
+  }
+
+  private disarmAccept(listener: UringSocket): void {
+    if (listener.cancelling) return;
+    listener.cancelling = true;
+    this.cancel(listener.handle, ACCEPT);
+  }
+
+  /**
+   * An accept that waits in the kernel is woken exclusively, and the cancellation of one that was woken leaves the
+   * connection where it is, with nobody told. So whoever stops accepting looks once more: a poll, which takes no
+   * wake-up from others and is cancelled at once, tells what waited when it was submitted.
+   */
+  private lookForLeft(listener: UringSocket): void {
+    const index = this.prepare(IORING_OP_POLL_ADD, listener, POLL);
+    this.ring.sqes[index + 7] = POLLIN;
+    listener.polling = true;
+    this.cancel(listener.handle, POLL);
+  }
+
+  private onLooked(listener: UringSocket, result: number): void {
+    listener.leaving--;
+    if (result <= 0 || listener.leaving === 0) {
+      listener.leaving = 0;
+      this.deferred.push(ACCEPT_LEFT, listener.handle, 0, 0);
+      return;
     }
+    // Takes what waits now; being cancelled it may again have been told of one more, hence the next look.
+    this.armAccept(listener);
+    this.disarmAccept(listener);
   }
 
   private flushReceive(socket: UringSocket): void {
@@ -405,7 +436,7 @@ export class UringReactor extends KernelReactor<UringSocket> {
   private flushFiles(socket: UringSocket): void {
     const status = this.segments.writeNow(socket, FILE_BYTES_PER_TURN);
     if (status === BLOCKED) {
-      const index = this.prepare(IORING_OP_POLL_ADD, socket, WRITABLE);
+      const index = this.prepare(IORING_OP_POLL_ADD, socket, POLL);
       this.ring.sqes[index + 7] = POLLOUT;
       socket.polling = true;
     } else if (status === BUDGET_SPENT) this.markDirty(socket);
@@ -459,10 +490,11 @@ export class UringReactor extends KernelReactor<UringSocket> {
         socket.fd = -1;
         this.freeWhenQuiet(socket);
         break;
-      case WRITABLE:
+      case POLL:
         socket.inFlight--;
         socket.polling = false;
         if (socket.closing) this.freeWhenQuiet(socket);
+        else if (socket.isListener) this.onLooked(socket, result);
         else this.markDirty(socket);
         break;
       default:
@@ -523,7 +555,7 @@ export class UringReactor extends KernelReactor<UringSocket> {
       listener.inFlight--;
       listener.armed = NOTHING;
       listener.cancelling = false;
-      if (!listener.closing && !listener.paused) this.markDirty(listener);
+      if (!listener.closing && (!listener.paused || listener.leaving > 0)) this.markDirty(listener);
     }
     if (result >= 0) this.admit(listener, result);
     else if (result !== -ECANCELED && !listener.closing) this.acceptFailed(listener, result);
@@ -571,13 +603,14 @@ export class UringReactor extends KernelReactor<UringSocket> {
     this.segments.drop(socket, socket.sendingCount);
     if (socket.isListener) {
       if (socket.armed !== NOTHING) this.cancel(handle, ACCEPT);
+      if (socket.polling) this.cancel(handle, POLL);
     } else {
       if (!socket.connected && socket.inFlight > 0) this.cancel(handle, CONNECT);
       if (socket.armed !== NOTHING) {
         this.cancel(handle, socket.armed === STREAM ? RECEIVE_STREAM : RECEIVE_ONCE);
       }
       if (socket.sendingCount > 0) this.cancel(handle, SEND);
-      if (socket.polling) this.cancel(handle, WRITABLE);
+      if (socket.polling) this.cancel(handle, POLL);
     }
     this.prepare(IORING_OP_CLOSE, socket, CLOSE);
   }

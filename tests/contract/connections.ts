@@ -249,6 +249,32 @@ export function connectionRules(makePair: MakePair): void {
     until(pair, 'all handles to be free', () => handlesOpen(pair) === 0);
   });
 
+  rule('who leaves a listener is told when no connection can come any more', (pair) => {
+    const ends = connection(pair);
+    const { acceptor } = ends;
+    pair.server.acceptLeave(acceptor.handle);
+    pair.server.acceptLeave(acceptor.handle);
+    until(pair, 'the leave', () => acceptor.hasLeft);
+    const accepted = acceptor.peers.length;
+    const late = connectTo(pair, acceptor);
+    until(pair, 'the connect', () => late.connected);
+    settle(pair);
+    assert.equal(acceptor.peers.length, accepted);
+    pair.client.close(late.handle, false);
+    closeAll(pair, ends);
+  });
+
+  rule('a listener that is closed while it leaves says nothing any more', (pair) => {
+    const acceptor = acceptorOn(pair, LOOPBACK4);
+    settle(pair);
+    pair.server.acceptLeave(acceptor.handle);
+    pair.turn();
+    const hadLeft = acceptor.hasLeft;
+    pair.server.close(acceptor.handle, false);
+    until(pair, 'all handles to be free', () => handlesOpen(pair) === 0);
+    assert.equal(acceptor.hasLeft, hadLeft);
+  });
+
   rule('a closed listener refuses, and its accepted connections live on', (pair) => {
     const ends = connection(pair);
     const address = pair.server.localAddress(ends.acceptor.handle);

@@ -8,6 +8,7 @@ import { openReactor } from '../../src/io/open.ts';
 import { kernelPairs } from './kernel-pair.ts';
 import type { MakePair } from './pair.ts';
 import { reactorContract } from './reactor-contract.ts';
+import { sharedListenerRules } from './shared-listeners.ts';
 
 /** `backend` as SALLYPORT_IO names it. Where it can't be had, the first test says so. */
 export function kernelBackend(backend: string): MakePair {
@@ -17,6 +18,7 @@ export function kernelBackend(backend: string): MakePair {
 /** Everything that a backend on a kernel is held to. */
 export function kernelContract(name: string, backend: string, forwards: boolean): void {
   reactorContract(name, kernelBackend(backend), forwards);
+  sharedListenerRules(name, backend);
   test(`${name}: out of descriptors, accepting pauses, says so, and recovers`, () => {
     const script = fileURLToPath(new URL('run-exhaustion.ts', import.meta.url));
     const shell = `ulimit -n 100; exec "${process.execPath}" "${script}" "${backend}"`;

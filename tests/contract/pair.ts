@@ -231,6 +231,7 @@ export class Acceptor implements ListenerHandler {
   readonly errors: number[];
   handle: Handle;
   receive: boolean;
+  hasLeft: boolean;
 
   constructor(reactor: Reactor) {
     this.reactor = reactor;
@@ -238,6 +239,7 @@ export class Acceptor implements ListenerHandler {
     this.errors = [];
     this.handle = 0;
     this.receive = true;
+    this.hasLeft = false;
   }
 
   listen(address: SocketAddress, backlog = 128): void {
@@ -260,6 +262,13 @@ export class Acceptor implements ListenerHandler {
     assert.equal(listener, this.handle);
     assert.ok(errno < 0, 'a failure is -errno');
     this.errors.push(errno);
+  }
+
+  onAcceptLeft(listener: Handle): void {
+    assert.equal(turning, this.reactor, 'a handler is called outside its turn');
+    assert.equal(listener, this.handle);
+    assert.equal(this.hasLeft, false, 'left twice');
+    this.hasLeft = true;
   }
 }
 
