@@ -4,6 +4,7 @@
  */
 
 import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
 import { after, before, describe, test } from 'node:test';
 import { type Edge, startEdge } from '../fixtures/edge.ts';
 import { IO_BACKENDS, type IoBackend } from '../fixtures/io-backends.ts';
@@ -12,15 +13,22 @@ import { pause, until } from '../fixtures/patience.ts';
 import { exchangeOnce, RawClient } from '../fixtures/raw-client.ts';
 
 const MIB = 1024 * 1024;
-/** What the kernel's buffers on both hops and the edge's own may hold of one response. */
-const IN_FLIGHT_BYTES_MAX = 24 * MIB;
+/** The most that the kernel gives a TCP socket's buffer in one direction: the third number. */
+function socketBytesMax(name: 'tcp_rmem' | 'tcp_wmem'): number {
+  return Number(readFileSync(`/proc/sys/net/ipv4/${name}`, 'utf8').trim().split(/\s+/)[2]);
+}
+
+/** What the kernel's buffers on both hops and the edge's own may hold of one body. */
+const IN_FLIGHT_BYTES_MAX = 2 * (socketBytesMax('tcp_rmem') + socketBytesMax('tcp_wmem')) + 8 * MIB;
+/** A body that doesn't fit there. */
+const LONG_MIB = Math.ceil(IN_FLIGHT_BYTES_MAX / MIB) + 32;
 const GET = 'GET / HTTP/1.1\r\nHost: example.com\r\n\r\n';
 
 const SECURITY = `
 client_header_timeout_secs = 1
 client_body_timeout_secs = 1
-max_request_body_size = 134217728
-max_chunked_body_size = 134217728
+max_request_body_size = ${LONG_MIB * MIB}
+max_chunked_body_size = ${LONG_MIB * MIB}
 `;
 
 function route(path: string, origin: Origin, security = SECURITY): string {
@@ -193,7 +201,7 @@ function slowReaders(io: IoBackend): void {
       const clients = await Promise.all(Array.from({ length: count }, () => RawClient.connect(edge.port)));
       for (const client of clients) {
         client.pauseReading();
-        await client.send('GET /64 HTTP/1.1\r\nHost: example.com\r\n\r\n');
+        await client.send(`GET /${LONG_MIB} HTTP/1.1\r\nHost: example.com\r\n\r\n`);
       }
       await pause(1200);
       const each = (sent() - sentBefore) / count;
@@ -232,7 +240,7 @@ function slowReaders(io: IoBackend): void {
     test('an origin that doesn’t read stops its client, and memory stays bounded', async () => {
       let reading = (): void => {};
       const mayRead = new Promise<void>((resolve) => (reading = resolve));
-      const size = 48 * MIB;
+      const size = LONG_MIB * MIB;
       const origin = await startOrigin(async (connection) => {
         connection.socket.pause();
         await mayRead;
@@ -256,7 +264,7 @@ function slowReaders(io: IoBackend): void {
       const grown = edge.residentBytes() - residentBefore;
       assert.ok(grown < 40 * MIB, `resident memory grew by ${grown}`);
       reading();
-      const response = await client.response('POST', 15_000);
+      const response = await client.response('POST', 30_000);
       assert.equal(response.text(), String(size));
       await sending;
       client.destroy();
