@@ -14,9 +14,9 @@ import {
 import type { Http2Settings } from '../http2/settings.ts';
 import { Http2Workspace, workspaceBytes } from '../http2/workspace.ts';
 import { type BufferId, type BufferPool, LARGE, LARGE_BYTES, NO_BUFFER } from '../io/buffer-pool.ts';
+import { type ClientStrikes, STRIKES_REFUSED } from '../shared/client-strikes.ts';
 import type { ClientAddress } from './client-address.ts';
 import type { EdgeContext } from './context.ts';
-import { type Http2Abusers, STRIKES_REFUSED } from './http2-abusers.ts';
 
 /** Cut connections are told of in the log, so many in so long; the others are counted. */
 const TOLD_MAX = 10;
@@ -28,7 +28,7 @@ export class Http2Shared {
   private config: Http2Config;
   /** By the strikes of a client's address. */
   private readonly budgets: readonly Http2Budgets[];
-  private readonly abusers: Http2Abusers;
+  private readonly strikes: ClientStrikes;
   private readonly pool: BufferPool;
   private buffer: BufferId;
   /** Connections, and who made this. */
@@ -38,13 +38,13 @@ export class Http2Shared {
   private untold: number;
 
   /** Throws an Error when memory is exhausted: for the start of a configuration. */
-  constructor(pool: BufferPool, config: Http2Config, abusers: Http2Abusers) {
+  constructor(pool: BufferPool, config: Http2Config, strikes: ClientStrikes) {
     this.settings = config;
     this.config = config;
     this.budgets = Array.from({ length: STRIKES_REFUSED + 1 }, (_, strikes) =>
       halvedBudgets(budgetsOf(config), strikes),
     );
-    this.abusers = abusers;
+    this.strikes = strikes;
     this.pool = pool;
     this.buffer = pool.acquire(LARGE);
     if (this.buffer === NO_BUFFER || workspaceBytes(this.settings) > LARGE_BYTES)
@@ -77,7 +77,7 @@ export class Http2Shared {
 
   /** Strikes of a client: STRIKES_REFUSED where its connection is to be refused. */
   strikesOf(client: ClientAddress, nowMs: number): number {
-    return this.abusers.strikesOf(client.words, nowMs, this.config.abuseHalfLifeMs);
+    return this.strikes.strikesOf(client.words, nowMs, this.config.abuseHalfLifeMs);
   }
 
   budgetsFor(strikes: number): Http2Budgets {
@@ -90,7 +90,7 @@ export class Http2Shared {
     // To be refused is no further strike, so that it ends.
     if (reason === D_PENALTY) return;
     const { nowMs } = context.reactor;
-    if (!isKnown) this.abusers.strike(client.words, nowMs, this.config.abuseHalfLifeMs);
+    if (!isKnown) this.strikes.strike(client.words, nowMs, this.config.abuseHalfLifeMs);
     this.tell(context, client, reason, nowMs);
   }
 

@@ -34,7 +34,6 @@ import { Generation, type ServerRegistry } from './generation.ts';
 import { ConstantBytes } from './header-rules.ts';
 import { Http1Connection } from './http1-connection.ts';
 import { ClientEngine, ServerEngine } from './http1-engine.ts';
-import { Http2Abusers } from './http2-abusers.ts';
 import { Http2Connection } from './http2-connection.ts';
 import { Http2Shared } from './http2-shared.ts';
 import { EdgeMetrics, type MetricsSource, type SharedMetrics } from './metrics.ts';
@@ -121,7 +120,6 @@ export class EdgeWorker
   private readonly plain: PlainAcceptor;
   /** What connections of HTTP/2 share, from when a configuration first enables it. */
   private http2: Http2Shared | null;
-  private readonly http2Abusers: Http2Abusers;
   /** Where the configuration has [tls]. */
   private tls: TlsAcceptor | null;
   private readonly secureListeners: Set<Handle>;
@@ -174,7 +172,6 @@ export class EdgeWorker
     this.waiting = new WaitingConnections(reactor);
     this.plain = new PlainAcceptor(this);
     this.http2 = null;
-    this.http2Abusers = new Http2Abusers(randomBytes(4).readInt32LE(0));
     this.tls = null;
     this.secureListeners = new Set();
     this.servers = new Map();
@@ -251,7 +248,7 @@ export class EdgeWorker
     const { http2 } = this;
     // Where it is switched off, what a handshake has promised before is still kept.
     if (!config.server.http2Enabled || http2?.isFor(config.http2) === true) return http2;
-    return new Http2Shared(this.reactor.pool, config.http2, this.http2Abusers);
+    return new Http2Shared(this.reactor.pool, config.http2, this.shared.strikes);
   }
 
   get openConnections(): number {

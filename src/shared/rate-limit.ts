@@ -23,6 +23,7 @@
 
 import { assert } from '../base/assert.ts';
 import { type ClientWords, highWord, isIpv6, lowWord, mix } from './client-words.ts';
+import { SetLocks } from './set-locks.ts';
 
 /** The window, milliseconds. */
 export const WINDOW_MS = 60_000;
@@ -66,10 +67,6 @@ const AGE_NEVER = -1;
 const ATTEMPTS_MAX = 1000;
 const RETRY = -1;
 const CONTENDED_MS = 1;
-/** About a millisecond of looking at a lock that doesn't change. */
-const LOCK_SPINS = 100_000;
-/** As long as one request looks at locks at most, whoever holds them meanwhile. */
-const LOCK_SPINS_MAX = 3 * LOCK_SPINS;
 /** No place: none can be had at the moment, or others hold the lock for too long. */
 const NO_PLACE = -1;
 const LOCKED = -2;
@@ -99,13 +96,10 @@ export class RateLimiter {
   /** For tests: called while a set is locked. */
   whileHeld: ((at: HeldAt) => void) | null;
   private readonly words: Int32Array;
-  /** Word of the first set's lock: 0, or what its holder put there. */
-  private readonly locks: number;
+  private readonly locks: SetLocks;
   private readonly setMask: number;
   private readonly seed: number;
   private readonly clockOffsetMs: number;
-  /** What this worker locks with: its slot, and a number that is another each time. */
-  private token: number;
 
   /**
    * `words` is `rateLimiterBytes` long, for a power of two of entries, and all zero at first. `seed` is random, so that
@@ -115,15 +109,13 @@ export class RateLimiter {
   constructor(words: Int32Array, seed: number, slot = 0, clockOffsetMs = 0) {
     const entries = Math.floor((words.length * WAYS) / (ENTRY_WORDS * WAYS + 1));
     assert(entries >= WAYS && (entries & (entries - 1)) === 0, 'entries must be a power of two');
-    assert(slot >= 0 && slot < 256, 'the worker has a slot');
     this.evictions = 0;
     this.whileHeld = null;
     this.words = words;
-    this.locks = entries * ENTRY_WORDS;
+    this.locks = new SetLocks(words, entries * ENTRY_WORDS, slot);
     this.setMask = entries / WAYS - 1;
     this.seed = seed | 0;
     this.clockOffsetMs = clockOffsetMs;
-    this.token = (slot << 23) | 1;
   }
 
   /**
@@ -221,24 +213,16 @@ export class RateLimiter {
 
   /** Word of the client's entry, made where there is none; NO_PLACE or LOCKED. */
   private enter(set: number, route: number, high: number, low: number, now: number): number {
-    const lock = this.locks + set;
-    if (!this.lock(lock)) return LOCKED;
+    if (!this.locks.take(set)) return LOCKED;
     this.whileHeld?.('locked');
     let entry = this.find(set, route, high, low);
-    if (entry < 0) entry = this.takePlace(set, lock, route, high, low, now);
-    Atomics.compareExchange(this.words, lock, this.token, 0);
+    if (entry < 0) entry = this.takePlace(set, route, high, low, now);
+    this.locks.release(set);
     return entry;
   }
 
   /** Gives the client the place that was used longest ago. NO_PLACE: somebody was admitted there meanwhile, or the lock is lost. */
-  private takePlace(
-    set: number,
-    lock: number,
-    route: number,
-    high: number,
-    low: number,
-    now: number,
-  ): number {
+  private takePlace(set: number, route: number, high: number, low: number, now: number): number {
     const { words } = this;
     const first = set * WAYS * ENTRY_WORDS;
     let place = -1;
@@ -261,7 +245,7 @@ export class RateLimiter {
     words[place + ADDRESS_HIGH] = high;
     words[place + ADDRESS_LOW] = low;
     this.whileHeld?.('named');
-    const mine = Atomics.load(words, lock) === this.token;
+    const mine = this.locks.holds(set);
     if (!mine) words[place + ROUTE] = 0;
     const empty = (clients + CLIENTS_ONE) & CLIENTS_MASK;
     if (Atomics.compareExchange(words, place + STATE, frozen, empty) !== frozen || !mine) return NO_PLACE;
@@ -282,25 +266,6 @@ export class RateLimiter {
     if (isSoonAfter(newest, now)) return 0;
     const age = (now - newest) | 0;
     return age < 0 ? AGE_EMPTY : age;
-  }
-
-  /** False: workers that come and go hold it, one after the other, for too long. */
-  private lock(lock: number): boolean {
-    const { words } = this;
-    this.token = (this.token & 0x7f800000) | ((this.token + 1) & 0x7fffff || 1);
-    let left = LOCK_SPINS_MAX;
-    let seen = Atomics.compareExchange(words, lock, 0, this.token);
-    while (seen !== 0) {
-      if (left <= 0) return false;
-      let spins = 0;
-      while (spins < LOCK_SPINS && Atomics.load(words, lock) === seen) spins++;
-      left -= spins + 1;
-      const expected = spins < LOCK_SPINS ? 0 : seen;
-      const found = Atomics.compareExchange(words, lock, expected, this.token);
-      if (found === expected) return true;
-      seen = found;
-    }
-    return true;
   }
 }
 

@@ -15,6 +15,7 @@ import { assert } from '../base/assert.ts';
 import { AreaViews } from '../metrics/area.ts';
 import { AREA_BYTES } from '../metrics/layout.ts';
 import { measureMonotonicOffset } from '../sys/clock.ts';
+import { ClientStrikes, strikeBytes } from './client-strikes.ts';
 import { ConnectionCounts, connectionBytes } from './connection-counts.ts';
 import { VerdictTable, verdictBytes } from './health-verdicts.ts';
 import { HouseBoard, houseBytes } from './house-board.ts';
@@ -47,6 +48,7 @@ interface Places {
   readonly house: number;
   readonly verdicts: number;
   readonly rates: number;
+  readonly strikes: number;
   readonly connections: number;
   readonly metrics: number;
   readonly end: number;
@@ -57,9 +59,10 @@ function placesOf(slots: number): Places {
   const house = PAGE_BYTES;
   const verdicts = house + wholePages(houseBytes());
   const rates = verdicts + wholePages(verdictBytes());
-  const connections = rates + wholePages(rateLimiterBytes());
+  const strikes = rates + wholePages(rateLimiterBytes());
+  const connections = strikes + wholePages(strikeBytes());
   const metrics = connections + wholePages(connectionBytes(slots));
-  return { house, verdicts, rates, connections, metrics, end: metrics + slots * AREA_BYTES };
+  return { house, verdicts, rates, strikes, connections, metrics, end: metrics + slots * AREA_BYTES };
 }
 
 function wholePages(bytes: number): number {
@@ -70,6 +73,7 @@ export class SharedState {
   readonly metrics: SharedAreas;
   readonly verdicts: VerdictTable;
   readonly rateLimiter: RateLimiter;
+  readonly strikes: ClientStrikes;
   readonly connections: ConnectionCounts;
   readonly house: HouseBoard;
 
@@ -111,6 +115,12 @@ export class SharedState {
     this.verdicts = new VerdictTable(words(places.verdicts, verdictBytes()));
     this.rateLimiter = new RateLimiter(
       words(places.rates, rateLimiterBytes()),
+      seed,
+      Math.max(own, 0),
+      clockOffsetMs,
+    );
+    this.strikes = new ClientStrikes(
+      words(places.strikes, strikeBytes()),
       seed,
       Math.max(own, 0),
       clockOffsetMs,

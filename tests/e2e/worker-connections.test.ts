@@ -2,9 +2,10 @@
 
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
-import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
+import { readdirSync, readFileSync } from 'node:fs';
 import { connect, type Socket } from 'node:net';
 import { describe, it } from 'node:test';
+import { heldConnections } from '../fixtures/connections.ts';
 import { type Edge, startEdge } from '../fixtures/edge.ts';
 import { openFolder } from '../fixtures/folders.ts';
 import { IO_BACKENDS } from '../fixtures/io-backends.ts';
@@ -13,44 +14,13 @@ import { until } from '../fixtures/patience.ts';
 const WORKERS = 3;
 const CLIENTS = 40;
 const CONNECTIONS_PER_CLIENT = 5;
-const ESTABLISHED = '01';
-
-/** `0200007F:1F90` of /proc/net/tcp: an address, byte by byte the other way round, and a port. */
-function parseEnd(text: string): { address: string; port: number } {
-  const [address, port] = text.split(':');
-  const octets = [6, 4, 2, 0].map((at) => Number.parseInt(address.slice(at, at + 2), 16));
-  return { address: octets.join('.'), port: Number.parseInt(port, 16) };
-}
-
-/** Clients of `port` by the inodes of the server's sockets. */
-function clientsOf(port: number): Map<string, string> {
-  const clients = new Map<string, string>();
-  for (const line of readFileSync('/proc/net/tcp', 'utf8').trim().split('\n').slice(1)) {
-    const fields = line.trim().split(/\s+/);
-    const [local, remote] = [parseEnd(fields[1]), parseEnd(fields[2])];
-    if (local.port === port && fields[3] === ESTABLISHED) clients.set(fields[9], remote.address);
-  }
-  return clients;
-}
 
 /** The clients whose connections each worker holds, one entry a connection. */
 function holdings(edge: Edge): string[][] {
-  const clients = clientsOf(edge.port);
-  return edge.rooms('edge').map((pid) =>
-    readdirSync(`/proc/${pid}/fd`).flatMap((fd) => {
-      const inode = /^socket:\[(\d+)\]$/.exec(linkOf(`/proc/${pid}/fd/${fd}`))?.[1] ?? '';
-      const client = clients.get(inode);
-      return client === undefined ? [] : [client];
-    }),
-  );
-}
-
-function linkOf(path: string): string {
-  try {
-    return readlinkSync(path);
-  } catch {
-    return '';
-  }
+  const held = heldConnections(edge);
+  return edge
+    .rooms('edge')
+    .map((pid) => held.filter((each) => each.pid === pid).map(({ address }) => address));
 }
 
 for (const io of IO_BACKENDS)

@@ -2,8 +2,8 @@
 
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { Http2Abusers, STRIKES_REFUSED } from '../../src/edge/http2-abusers.ts';
-import { AddressWords, parseAddress } from '../../src/edge/ip-list.ts';
+import { STRIKES_REFUSED } from '../../src/shared/client-strikes.ts';
+import { SharedState } from '../../src/shared/state.ts';
 import { describeFrame, frame, framesOf, GET, HELLO, headers, POST, uint32 } from '../http2/raw-frames.ts';
 import { EdgeWorld, type EdgeWorldOptions, ok, type Peer } from './edge-world.ts';
 
@@ -135,54 +135,27 @@ describe('an address whose connections were cut', () => {
     world.end();
   });
 
+  it('has its strikes at all workers, and at one that comes in the place of another', () => {
+    const memory = new SharedArrayBuffer(SharedState.bytes(2));
+    SharedState.initialise(memory, 2);
+    const states = [0, 1].map((own) => new SharedState(memory, 2, own, 0));
+    const [one, two] = states.map((shared) => new EdgeWorld({ ...FEW_RESETS, shared }));
+    for (const [index, world] of [one, two, one, two].entries())
+      assert.deepEqual(abuse(world).slice(-1), [cut(RESET_BURST / 2 ** index + 1)]);
+    for (const world of [one, two]) {
+      assert.deepEqual(abuse(world), refused);
+      world.end();
+    }
+    states[0].clearSlot(1);
+    const next = new EdgeWorld({ ...FEW_RESETS, shared: new SharedState(memory, 2, 1, 0) });
+    assert.deepEqual(abuse(next), refused);
+    next.end();
+  });
+
   it('is never refused where it is a trusted proxy', () => {
     const world = new EdgeWorld({ ...FEW_RESETS, server: 'trusted_proxies = ["10.0.0.3"]' });
     for (let cuts = 0; cuts < 2 * STRIKES_REFUSED; cuts++)
       assert.deepEqual(abuse(world).slice(-1), [cut(RESET_BURST + 1)]);
     world.end();
-  });
-});
-
-describe('the table of addresses that were cut', () => {
-  const address = (text: string): AddressWords => {
-    const words = parseAddress(text);
-    assert.ok(words instanceof AddressWords);
-    return words;
-  };
-
-  it('counts IPv4 by address and IPv6 by /64', () => {
-    const abusers = new Http2Abusers(7);
-    abusers.strike(address('192.0.2.1'), 0, 1000);
-    abusers.strike(address('2001:db8::1'), 0, 1000);
-    assert.equal(abusers.strikesOf(address('192.0.2.1'), 0, 1000), 1);
-    assert.equal(abusers.strikesOf(address('192.0.2.2'), 0, 1000), 0);
-    assert.equal(abusers.strikesOf(address('2001:db8::ffff'), 0, 1000), 1);
-    assert.equal(abusers.strikesOf(address('2001:db8:0:1::1'), 0, 1000), 0);
-  });
-
-  it('forgets half with each half-life', () => {
-    const abusers = new Http2Abusers(7);
-    const abuser = address('192.0.2.1');
-    for (let cuts = 0; cuts < 9; cuts++) abusers.strike(abuser, 5000, 1000);
-    const left = [5000, 5999, 6000, 6999, 7000, 8000].map((at) => abusers.strikesOf(abuser, at, 1000));
-    assert.deepEqual(left, [4, 4, 2, 2, 1, 0]);
-  });
-
-  it('has no more entries for more addresses, and keeps those with the most strikes', () => {
-    const abusers = new Http2Abusers(7);
-    const abuser = address('192.0.2.1');
-    for (let cuts = 0; cuts < 4; cuts++) abusers.strike(abuser, 0, 1000);
-    for (let index = 0; index < 20_000; index++)
-      abusers.strike(address(`10.${index >> 16}.${(index >> 8) & 255}.${index & 255}`), 0, 1000);
-    assert.equal(abusers.strikesOf(abuser, 0, 1000), 4);
-  });
-
-  it('knows nobody where nothing is remembered, and no peer on a Unix socket', () => {
-    const abusers = new Http2Abusers(7);
-    abusers.strike(address('192.0.2.1'), 0, 0);
-    abusers.strike(null, 0, 1000);
-    assert.equal(abusers.strikesOf(address('192.0.2.1'), 0, 0), 0);
-    assert.equal(abusers.strikesOf(address('192.0.2.1'), 0, 1000), 0);
-    assert.equal(abusers.strikesOf(null, 0, 1000), 0);
   });
 });

@@ -2,7 +2,6 @@
 
 import assert from 'node:assert/strict';
 import { ClientAddress } from '../../src/edge/client-address.ts';
-import { Http2Abusers } from '../../src/edge/http2-abusers.ts';
 import { Http2Connection } from '../../src/edge/http2-connection.ts';
 import { Http2Shared } from '../../src/edge/http2-shared.ts';
 import { SCHEME_HTTP } from '../../src/http/message.ts';
@@ -18,7 +17,6 @@ export const H2: SocketAddress = { family: 'ipv4', address: '10.0.0.1', port: 81
 export class Http2World implements ListenerHandler {
   readonly world: EdgeWorld;
   readonly shared: Http2Shared;
-  readonly abusers: Http2Abusers;
   readonly origin: Origin;
   readonly connections: Http2Connection[] = [];
   private readonly listener: Handle;
@@ -27,8 +25,7 @@ export class Http2World implements ListenerHandler {
     this.world = new EdgeWorld(options);
     const { edge } = this.world;
     const config = { ...this.world.worker.config.http2, ...settings };
-    this.abusers = new Http2Abusers(1);
-    this.shared = new Http2Shared(edge.pool, config, this.abusers);
+    this.shared = new Http2Shared(edge.pool, config, this.world.worker.shared.strikes);
     this.listener = edge.listen(H2, { backlog: 100, reusePort: false }, this);
     this.origin = this.world.origin();
   }

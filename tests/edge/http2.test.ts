@@ -6,7 +6,6 @@ import { describe, it } from 'node:test';
 import { ClientAddress } from '../../src/edge/client-address.ts';
 import { grpcStatusOf } from '../../src/edge/grpc.ts';
 import { Http1Connection } from '../../src/edge/http1-connection.ts';
-import { Http2Abusers } from '../../src/edge/http2-abusers.ts';
 import { Http2Connection } from '../../src/edge/http2-connection.ts';
 import { Http2Shared } from '../../src/edge/http2-shared.ts';
 import { PlainAcceptor, type PlainConnections } from '../../src/edge/plain-acceptor.ts';
@@ -35,7 +34,7 @@ class ChoosingWorld implements ListenerHandler, PlainConnections {
     this.reactor = this.world.edge;
     this.acceptor = new PlainAcceptor(this);
     const { http2 } = this.world.worker.config;
-    this.shared = new Http2Shared(this.reactor.pool, http2, new Http2Abusers(1));
+    this.shared = new Http2Shared(this.reactor.pool, http2, this.world.worker.shared.strikes);
     this.listener = this.reactor.listen(H2, { backlog: 100, reusePort: false }, this);
     this.world.origin().answers(ok('chosen'));
   }

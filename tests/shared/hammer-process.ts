@@ -3,7 +3,8 @@
  * descriptor 3: TALLY_WORDS words that tests count in, then what is tested.
  */
 
-import { assert } from '../../src/base/assert.ts';
+import { assert, unreachable } from '../../src/base/assert.ts';
+import { ClientStrikes, type StruckAt, strikeBytes } from '../../src/shared/client-strikes.ts';
 import { ConnectionCounts, connectionBytes, TAKEN } from '../../src/shared/connection-counts.ts';
 import { HouseBoard, houseBytes } from '../../src/shared/house-board.ts';
 import { type HeldAt, RateLimiter, rateLimiterBytes } from '../../src/shared/rate-limit.ts';
@@ -46,7 +47,24 @@ export interface HouseTask {
   readonly writes: number;
 }
 
-export type Task = RateTask | ConnectionTask | HouseTask;
+export interface StrikeTask {
+  readonly kind: 'strikes';
+  readonly entries: number;
+  readonly slot: number;
+  readonly nowMs: number;
+  readonly halfLifeMs: number;
+  /** Each is cut once in a round, from this one on. */
+  readonly firstClient: number;
+  readonly clients: number;
+  readonly rounds: number;
+  /** Where to stop, holding a lock; empty: nowhere. */
+  readonly stopAt: StruckAt | '';
+  /** The word that counts what was remembered: `tally` + the client's number, modulo `tallies`. */
+  readonly tally: number;
+  readonly tallies: number;
+}
+
+export type Task = RateTask | ConnectionTask | HouseTask | StrikeTask;
 
 function wordsOf(bytes: number): { tally: Int32Array; words: Int32Array } {
   const mapped = mapSharedMemory(3, TALLY_BYTES + bytes);
@@ -57,17 +75,21 @@ function wordsOf(bytes: number): { tally: Int32Array; words: Int32Array } {
   };
 }
 
+/** Stops like a process that the kernel gives no time, until it is killed or goes on. */
+function stopsOnceAt(stopAt: string): (at: string) => void {
+  let stopped = false;
+  return (at) => {
+    if (at !== stopAt || stopped) return;
+    stopped = true;
+    process.send?.('held');
+    process.kill(process.pid, 'SIGSTOP');
+  };
+}
+
 function runRates(task: RateTask): number {
   const { tally, words } = wordsOf(rateLimiterBytes(task.entries));
   const rates = new RateLimiter(words, 0x5eed, task.slot);
-  let stopped = false;
-  rates.whileHeld = (at) => {
-    if (at !== task.stopAt || stopped) return;
-    stopped = true;
-    process.send?.('held');
-    // Stopped like a process that the kernel gives no time, until it is killed or goes on.
-    process.kill(process.pid, 'SIGSTOP');
-  };
+  rates.whileHeld = stopsOnceAt(task.stopAt);
   let admitted = 0;
   for (let attempt = 0; attempt < task.tries; attempt++) {
     if (attempt < task.newcomers)
@@ -126,9 +148,36 @@ function runHouse(task: HouseTask): number {
   return task.writes;
 }
 
-process.on('message', (task: Task) => {
-  const result =
-    task.kind === 'rates' ? runRates(task) : task.kind === 'house' ? runHouse(task) : runConnections(task);
-  process.send?.(result);
-});
+/** How many were remembered. */
+function runStrikes(task: StrikeTask): number {
+  const { tally, words } = wordsOf(strikeBytes(task.entries));
+  const table = new ClientStrikes(words, 0x5eed, task.slot);
+  table.whileHeld = stopsOnceAt(task.stopAt);
+  let remembered = 0;
+  for (let round = 0; round < task.rounds; round++) {
+    for (let client = task.firstClient; client < task.firstClient + task.clients; client++) {
+      if (table.strike(clientOf(client), task.nowMs, task.halfLifeMs) === 0) continue;
+      Atomics.add(tally, task.tally + (client % task.tallies), 1);
+      remembered++;
+    }
+  }
+  return remembered;
+}
+
+function run(task: Task): number {
+  switch (task.kind) {
+    case 'rates':
+      return runRates(task);
+    case 'connections':
+      return runConnections(task);
+    case 'house':
+      return runHouse(task);
+    case 'strikes':
+      return runStrikes(task);
+    default:
+      return unreachable(task);
+  }
+}
+
+process.on('message', (task: Task) => process.send?.(run(task)));
 process.send?.('started');

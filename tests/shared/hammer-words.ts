@@ -110,3 +110,20 @@ export class HammerProcess {
     await within(this.exit, PATIENCE_MS, 'the end of a process');
   }
 }
+
+/** So many processes at the same memory of `bytes`, which end with the test. */
+export async function withProcesses(
+  count: number,
+  bytes: number,
+  use: (memory: HammerMemory, processes: HammerProcess[]) => Promise<void>,
+): Promise<void> {
+  const memory = new HammerMemory(bytes);
+  const processes: HammerProcess[] = [];
+  try {
+    for (let index = 0; index < count; index++) processes.push(await HammerProcess.start(memory));
+    await use(memory, processes);
+  } finally {
+    for (const each of processes) await each.kill();
+    memory.close();
+  }
+}

@@ -13,7 +13,7 @@ import {
 } from '../../src/shared/rate-limit.ts';
 import { pause } from '../fixtures/patience.ts';
 import type { RateTask } from './hammer-process.ts';
-import { clientOf, HammerMemory, HammerProcess, houseOf } from './hammer-words.ts';
+import { clientOf, HammerMemory, HammerProcess, houseOf, withProcesses } from './hammer-words.ts';
 
 const START_MS = 1_000_000;
 
@@ -31,22 +31,6 @@ const RATES: RateTask = {
   firstNewcomer: 1000,
   newcomers: 0,
 };
-
-async function withProcesses(
-  count: number,
-  bytes: number,
-  use: (memory: HammerMemory, processes: HammerProcess[]) => Promise<void>,
-): Promise<void> {
-  const memory = new HammerMemory(bytes);
-  const processes: HammerProcess[] = [];
-  try {
-    for (let index = 0; index < count; index++) processes.push(await HammerProcess.start(memory));
-    await use(memory, processes);
-  } finally {
-    for (const each of processes) await each.kill();
-    memory.close();
-  }
-}
 
 describe('request rates over several processes', () => {
   for (const count of [2, 4]) {

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { MetricsArea } from '../../src/metrics/area.ts';
 import { AREA_BYTES, C_ACCEPT_PAUSES, G_CONNECTIONS_OPEN } from '../../src/metrics/layout.ts';
+import { STRIKES_REFUSED } from '../../src/shared/client-strikes.ts';
 import { VerdictName } from '../../src/shared/health-verdicts.ts';
 import { NO_SLOT, SharedState } from '../../src/shared/state.ts';
 import { createSharedMemory, mapSharedMemory } from '../../src/sys/descriptors.ts';
@@ -28,6 +29,8 @@ describe('SharedState', () => {
     assert.deepEqual(workers.house.read(), houseOf(3));
     workers.connections.take(clientOf(1), 0, 0);
     assert.equal(masters.connections.total, 1);
+    workers.strikes.strike(clientOf(1), 1000, 1000);
+    assert.equal(masters.strikes.strikesOf(clientOf(1), 1000, 1000), 1);
     const name = new VerdictName('pool', 'http://a');
     masters.verdicts.set(masters.verdicts.claim(name), false);
     assert.equal(workers.verdicts.isHealthy(workers.verdicts.find(name)), false);
@@ -41,7 +44,9 @@ describe('SharedState', () => {
     // Each part's last and first words are used by what belongs there.
     for (let slot = 0; slot < SLOTS; slot++)
       new MetricsArea(memory, state.metrics.offset + slot * AREA_BYTES);
+    for (let cut = 0; cut < 10 * STRIKES_REFUSED; cut++) state.strikes.strike(clientOf(cut % 10), 1000, 1000);
     for (let client = 0; client < 100_000; client++) {
+      state.strikes.strike(clientOf(client), 1000, 1000);
       state.rateLimiter.admit(5, 1, clientOf(client), 1000);
       state.connections.take(clientOf(client), 0, 0);
     }
@@ -51,6 +56,8 @@ describe('SharedState', () => {
     const again = new SharedState(memory, SLOTS, 1, 0);
     assert.deepEqual(again.house.read(), houseOf(39));
     assert.equal(again.connections.total, 100_000);
+    for (let client = 0; client < 10; client++)
+      assert.equal(again.strikes.strikesOf(clientOf(client), 1000, 1000), STRIKES_REFUSED);
     assert.ok(names.every((name) => again.verdicts.isHealthy(again.verdicts.find(name))));
     state.clearSlot(0);
     assert.equal(again.connections.total, 0);
@@ -72,9 +79,11 @@ describe('SharedState', () => {
       area.add(G_CONNECTIONS_OPEN, 5);
     }
     for (const { connections } of states) connections.take(clientOf(1), 0, 0);
+    states[0].strikes.strike(clientOf(1), 1000, 1000);
     states[1].clearSlot(0);
     states[1].clearSlot(2);
     assert.equal(states[1].connections.ofAddress(clientOf(1)), 1);
+    assert.equal(states[1].strikes.strikesOf(clientOf(1), 1000, 1000), 1);
     const [cleared, other] = areas.map(({ views }) => [
       views.cells[C_ACCEPT_PAUSES],
       views.cells[G_CONNECTIONS_OPEN],
@@ -94,6 +103,10 @@ describe('SharedState', () => {
       for (let request = 0; request < 20; request++) {
         const waitMs = state.rateLimiter.admit(5, 1, clientOf(request), 1000);
         assert.ok(waitMs >= 0 && waitMs <= 60_000);
+      }
+      for (let cuts = 0; cuts < 20; cuts++) {
+        const strikes = state.strikes.strike(clientOf(cuts), 1000, 1000);
+        assert.ok(strikes >= 0 && strikes <= STRIKES_REFUSED);
       }
       state.connections.take(clientOf(1), 5, 5);
       assert.equal(typeof state.connections.ofAddress(clientOf(1)), 'number');
