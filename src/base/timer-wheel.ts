@@ -172,8 +172,8 @@ export class TimerWheel {
     const shift = (slot >> LEVEL_BITS) * LEVEL_BITS;
     const digit = slot & (SLOTS_PER_LEVEL - 1);
     // The cursor's digits above this level, this slot's digit, and zeros below.
-    const above = Math.floor((this.cursorMs - this.epochMs) / 2 ** (shift + LEVEL_BITS));
-    return this.epochMs + (above * SLOTS_PER_LEVEL + digit) * 2 ** shift;
+    const above = Math.floor((this.cursorMs - this.epochMs) / (1 << (shift + LEVEL_BITS)));
+    return this.epochMs + (above * SLOTS_PER_LEVEL + digit) * (1 << shift);
   }
 
   private moveCursor(nowMs: number): void {

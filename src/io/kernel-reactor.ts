@@ -7,6 +7,7 @@
  * segments of a turn leave together.
  */
 
+import { performance } from 'node:perf_hooks';
 import { unreachable } from '../base/assert.ts';
 import { NO_SLOT, SLOT_MASK, SlotTable } from '../base/slot-table.ts';
 import { TimerWheel } from '../base/timer-wheel.ts';

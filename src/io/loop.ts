@@ -5,6 +5,7 @@
  * after SHIFT_MS of turns, which lets promises that a handler made continue.
  */
 
+import { performance } from 'node:perf_hooks';
 import { NodeTimers } from '../sys/node-loop.ts';
 import type { Reactor } from './reactor.ts';
 

@@ -12,6 +12,7 @@
  * the pool. No handler is called outside `turn`.
  */
 
+import { performance } from 'node:perf_hooks';
 import { assert } from '../base/assert.ts';
 import { SLOT_MASK } from '../base/slot-table.ts';
 import { EAGAIN, ECANCELED, EINTR, EINVAL, ENOBUFS, EOPNOTSUPP } from '../sys/errno.ts';
