@@ -9,6 +9,7 @@ import { spawnSync } from 'node:child_process';
 import { globSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, relative, resolve } from 'node:path';
+import { pathToFileURL } from 'node:url';
 import { ensurePrerequisites } from './prerequisites.ts';
 
 const root = join(import.meta.dirname, '..');
@@ -39,6 +40,7 @@ function runTests(patterns: readonly string[]): number {
       `--test-timeout=${TEST_MS_MAX}`,
       // What a failed test has left open (a server, a client that asks on and on) keeps nobody waiting.
       '--test-force-exit',
+      `--import=${pathToFileURL(join(root, 'tools/whole-results.ts'))}`,
       '--test-reporter=spec',
       '--test-reporter-destination=stdout',
       '--test-reporter=tap',
