@@ -247,6 +247,8 @@ class Master {
     await this.left;
     clearInterval(board);
     clearInterval(look);
+    // Workers have theirs as long as they take what waits. Kept here, they would let clients in whom nobody will serve.
+    this.listeners.close();
     await this.house?.stop(this.inForce.config.server.shutdownTimeoutSecs * 1000, this.isReplaced, () => {
       this.log.info('stopped');
       // The journal is told to end next.
