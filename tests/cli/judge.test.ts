@@ -170,7 +170,7 @@ client_cert_path = "${whole}"\nclient_key_path = "${whole}"\n`,
   });
 });
 
-describe('a judge', { timeout: 120_000 }, () => {
+describe('a judge', { timeout: 240_000 }, () => {
   const script = (source: string): string[] => ['--input-type=module', '-e', source];
   const ENDS: readonly { readonly name: string; readonly source: string; readonly reason: RegExp }[] = [
     { name: 'dies', source: 'process.kill(process.pid, "SIGSEGV")', reason: /it ended with SIGSEGV$/ },

@@ -61,7 +61,7 @@ export function kernelPairs(create: (shape: PoolShape) => Reactor): MakePair {
         turnOf(client, 1);
       },
       nowMs: () => performance.now(),
-      patienceMs: 10_000,
+      patienceMs: 30_000,
       silenceMs: 25,
       dispose(): void {
         server.destroy();

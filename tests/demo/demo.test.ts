@@ -89,12 +89,15 @@ describe('npm start', () => {
   });
 
   it('streams what the application streams', async () => {
-    const startMs = performance.now();
     const response = await fetch(`${url}/api/clock`);
     const reader = response.body?.getReader();
     const first = await reader?.read();
-    assert.match(Buffer.from(first?.value ?? []).toString(), /^\d{4}-\d\d-\d\dT/);
-    assert.ok(performance.now() - startMs < 5000, 'before the response is complete');
+    const [line] = Buffer.from(first?.value ?? [])
+      .toString()
+      .split('\n');
+    assert.match(line, /^\d{4}-\d\d-\d\dT/);
+    // The last line is written 9 s after the first.
+    assert.ok(Date.now() - Date.parse(line) < 8000, 'before the response is complete');
     await reader?.cancel();
   });
 

@@ -35,7 +35,7 @@ path = "${page}"
 
 /** Head and body of one request by curl, which follows no redirect unless it is told to. */
 async function curl(url: string, ...args: readonly string[]): Promise<string> {
-  const { stdout } = await run('curl', ['-s', '-i', '--path-as-is', '--max-time', '10', ...args, url]);
+  const { stdout } = await run('curl', ['-s', '-i', '--path-as-is', '--max-time', '30', ...args, url]);
   return stdout;
 }
 

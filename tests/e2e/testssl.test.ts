@@ -9,7 +9,8 @@ import { testAuthority } from '../fixtures/certificates.ts';
 import { startEdge } from '../fixtures/edge.ts';
 import { openFolder } from '../fixtures/folders.ts';
 
-const RUN_MS_MAX = 240_000;
+/** It takes a minute of a processor, and a busy machine has none to spare. */
+const RUN_MS_MAX = 840_000;
 
 interface Finding {
   readonly id: string;
@@ -17,7 +18,7 @@ interface Finding {
   readonly finding: string;
 }
 
-test('testssl.sh finds TLS 1.2 and 1.3 only, and no weakness', async () => {
+test('testssl.sh finds TLS 1.2 and 1.3 only, and no weakness', { timeout: 900_000 }, async () => {
   const directory = openFolder('testssl');
   mkdirSync(join(directory, 'site'));
   writeFileSync(join(directory, 'site/index.html'), 'hello');

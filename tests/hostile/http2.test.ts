@@ -13,6 +13,7 @@ import { IO_BACKENDS, type IoBackend } from '../fixtures/io-backends.ts';
 import { MetricsPage } from '../fixtures/metrics.ts';
 import { until, within } from '../fixtures/patience.ts';
 import { type NodeServer, startNodeServer } from '../fixtures/servers.ts';
+import { tcpEnd } from '../fixtures/tcp-table.ts';
 import { attacks } from '../http2/attacks.ts';
 import { frame, GET as GET_FIELDS, headers, PREFACE, settings, uint32 } from '../http2/raw-frames.ts';
 import { Attacker, attack } from './http2-attacker.ts';
@@ -210,8 +211,9 @@ url = "${origin.url}"
       await attacker.send(
         Buffer.concat(Array.from({ length: STREAMS }, (_, index) => headers(id(index + 1), large))),
       );
-      const sockets = edge.socketCount();
-      await until(() => edge.socketCount() < sockets, PATIENCE_MS, 'the end of the connection');
+      const { localPort = 0 } = attacker.socket;
+      const isHeld = (): boolean => tcpEnd(edge.port, localPort)?.isEstablished === true;
+      await until(() => !isHeld(), PATIENCE_MS, 'the end of the connection');
       attacker.socket.destroy();
       await assertUnharmed(served);
     });

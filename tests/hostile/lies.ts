@@ -68,8 +68,11 @@ function says(
     async (connection) => {
       await connection.readRequest();
       await connection.write(text);
-      // What is written must have been read before a reset throws it away.
-      if (ending === 'reset') await pause(100);
+      if (ending === 'reset') {
+        // What is written must have been read, and be on its way to the client, before a reset throws it away.
+        await connection.untilRead();
+        await pause(100);
+      }
       if (ending === 'end') connection.end();
       if (ending === 'reset') connection.reset();
       if (more.isHonest === true) await serveEcho(connection);
@@ -259,6 +262,7 @@ const LENGTHS: readonly Lie[] = [
     async (connection) => {
       await connection.readRequest();
       await connection.write(responseText('200 OK', 'hello'));
+      await connection.untilRead();
       await pause(50);
       connection.reset();
     },

@@ -16,7 +16,10 @@ const GET = 'GET / HTTP/1.1\r\nHost: edge.test\r\n\r\n';
 const HANDSHAKE = 22;
 const MIDWAY = 200;
 const MIDWAY_BYTES_MAX = 64 * 1024 * 1024;
-const HANDSHAKE_MS_MAX = 6000;
+const HANDSHAKE_SECS = 5;
+const HANDSHAKE_MS_MAX = 2000 * HANDSHAKE_SECS;
+/** From one byte of a flight to the next: the whole takes far longer than a handshake may. */
+const DRIP_MS = 50;
 const UNEXPECTED_MESSAGE = 10;
 const RECORD_OVERFLOW = 22;
 const HANDSHAKE_FAILURE = 40;
@@ -157,7 +160,7 @@ key_path = "${certificate.keyPath}"
 type = "Proxy"
 url = "${origin.url}"
 [path_routes."edge.test"."/".security]
-client_header_timeout_secs = 2
+client_header_timeout_secs = ${HANDSHAKE_SECS}
 `,
         { io },
       );
@@ -280,16 +283,17 @@ client_header_timeout_secs = 2
         const client = await RawTlsClient.connect(edge.port, { version });
         const flight = client.own.take();
         const startMs = performance.now();
+        const wholeMs = flight.length * DRIP_MS;
         for (let at = 0; at < flight.length && client.ending === 'open'; at++) {
           await client.wire(flight.subarray(at, at + 1));
           await until(
-            () => performance.now() - startMs > at * 50 || client.ending !== 'open',
+            () => performance.now() - startMs > at * DRIP_MS || client.ending !== 'open',
             8000,
             'a moment',
           );
         }
         await client.closed(HANDSHAKE_MS_MAX);
-        assert.ok(performance.now() - startMs < HANDSHAKE_MS_MAX);
+        assert.ok(performance.now() - startMs < wholeMs, 'before the flight was whole');
         client.destroy();
       });
 
@@ -354,7 +358,8 @@ url = "${origin.url}"
         await client.send(GET);
         await client.reads('200 OK');
       }
-      assert.ok(performance.now() - startMs < 2000);
+      // The others are given up after 30 s.
+      assert.ok(performance.now() - startMs < 10_000);
       for (const client of [...stopped, first, bystander]) client.destroy();
       await edge.settles(sockets, HANDSHAKE_MS_MAX);
       await edge.stop();

@@ -95,7 +95,7 @@ test('an earlier time moves the timeout, a later one leaves it', () => {
   ring.wakeAt(startMs + 30_000);
   ring.enter(1);
   const tookMs = performance.now() - startMs;
-  assert.ok(tookMs >= 10 && tookMs < 5000, `took ${tookMs}`);
+  assert.ok(tookMs >= 10 && tookMs < 20_000, `took ${tookMs}`);
   assert.deepEqual(completions(ring), [[0, WAKE]]);
   ring.onWake();
   ring.destroy();

@@ -192,7 +192,7 @@ describe('a channel', () => {
 
 describe('a polled channel', () => {
   it('delivers in order, holds back what the other end is too slow for, and tells of its end once', {
-    timeout: 20_000,
+    timeout: 60_000,
   }, async () => {
     const [a, b] = pair(8192);
     const received: number[] = [];

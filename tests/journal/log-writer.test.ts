@@ -174,7 +174,7 @@ describe('the writer', () => {
     closeSync(complaints);
   });
 
-  it('tells so by itself when nothing else is to be written', { timeout: 10_000 }, async () => {
+  it('tells so by itself when nothing else is to be written', { timeout: 60_000 }, async () => {
     const writer = new LogWriter(() => {});
     writer.useFile(openSync('/dev/full', 'a'), 0, false);
     writer.add(bytes('one\n'), share());

@@ -51,7 +51,7 @@ async function connect(signing: Signing, house: KeysHouse, slot = 0): Promise<vo
   await until(() => signing.isReachable, 20_000, 'the greeting');
 }
 
-describe('a worker whose keys are in another room', { timeout: 60_000 }, () => {
+describe('a worker whose keys are in another room', { timeout: 240_000 }, () => {
   it('shows each name its certificate, though it has no key', async () => {
     const all = [
       authority.server(['a.example']),

@@ -39,7 +39,7 @@ function statusOf(door: TestDoor, keyId: number): number {
   return door.ask(keyId)?.status ?? -1;
 }
 
-describe('the keys room', { timeout: 120_000 }, () => {
+describe('the keys room', { timeout: 240_000 }, () => {
   it('signs with every kind of key for every door, and has nothing open but what it works with', async () => {
     const certificates = KINDS.map(([key]) => authority.server([`${key}.example`.toLowerCase()], { key }));
     const house = await KeysHouse.start(certificates.map((each, index) => keyFile(40 + index, each)));

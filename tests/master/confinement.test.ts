@@ -268,7 +268,7 @@ describe('what is asked for', () => {
       stdio: ['ignore', 'pipe', 'inherit', order],
       uid: EDGE_USER,
       gid: EDGE_USER,
-      timeout: 20_000,
+      timeout: 60_000,
       encoding: 'utf8',
     });
     closeSync(order);

@@ -66,14 +66,14 @@ after(() => {
 });
 
 async function ask(path: string): Promise<string> {
-  const parameters = ['-sk', '--max-time', '10', `https://localhost:${PORT}${path}`, '-w', ' %{http_code}'];
+  const parameters = ['-sk', '--max-time', '30', `https://localhost:${PORT}${path}`, '-w', ' %{http_code}'];
   const { stdout } = await run('curl', parameters, { maxBuffer: 2 * BIG_BYTES });
   return stdout;
 }
 
 describe('the edge under strict confinement', () => {
   for (const io of ['io_uring', 'epoll'] as const satisfies readonly IoBackend[]) {
-    it(`serves files, a backend and TLS on ${io}, and ends in order`, { timeout: 60_000 }, async () => {
+    it(`serves files, a backend and TLS on ${io}, and ends in order`, { timeout: 240_000 }, async () => {
       await prepareMaster();
       const listener = createListener({ family: 'ipv4', address: '127.0.0.1', port: PORT }, 64, true, -1);
       assert.ok(listener >= 0);

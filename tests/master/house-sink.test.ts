@@ -50,7 +50,7 @@ describe('the master’s log', () => {
       ['--no-warnings', '--input-type=module', '-e', script],
       {
         encoding: 'utf8',
-        timeout: 20_000,
+        timeout: 60_000,
       },
     );
     assert.equal(status, 0, stderr);
@@ -73,7 +73,7 @@ describe('the master’s log', () => {
     `;
     const child = spawn(process.execPath, ['--no-warnings', '--input-type=module', '-e', script], {
       stdio: ['ignore', 'ignore', 'pipe'],
-      timeout: 20_000,
+      timeout: 60_000,
     });
     const [code, signal] = await once(child, 'exit');
     child.stderr.destroy();

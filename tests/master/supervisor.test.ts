@@ -78,7 +78,7 @@ function sources(): RoomSource[] {
   return SOURCES;
 }
 
-describe('the supervisor', { timeout: 120_000 }, () => {
+describe('the supervisor', { timeout: 240_000 }, () => {
   it('starts rooms in order, each when those before are ready, and ends them in order', async () => {
     assert.equal(await house.start(sources()), null);
     assert.deepEqual(diary.ready, START_ORDER);
@@ -177,7 +177,7 @@ describe('the supervisor', { timeout: 120_000 }, () => {
   });
 });
 
-describe('a master that is killed', { timeout: 60_000 }, () => {
+describe('a master that is killed', { timeout: 240_000 }, () => {
   const rooms = async (master: ChildProcess): Promise<number[]> => {
     let text = '';
     master.stdout?.on('data', (data) => {

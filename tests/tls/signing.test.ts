@@ -71,7 +71,7 @@ function remoteContext(signing: Signing, keyId: number): number {
   return newContext(true, TLS13, certificate.cert, key);
 }
 
-describe('signing elsewhere', { timeout: 60_000 }, () => {
+describe('signing elsewhere', { timeout: 240_000 }, () => {
   it('goes on with the same contexts when the keys come back behind another door', async () => {
     const signing = new Signing(20_000);
     const context = remoteContext(signing, 7);
