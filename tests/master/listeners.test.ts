@@ -15,6 +15,7 @@ import { accept4, close, negated } from '../../src/sys/libc.ts';
 import { fcntl } from '../../src/sys/process-calls.ts';
 import { createListener, localAddressOf, peerAddressOf } from '../../src/sys/socket.ts';
 import { createSharingListener } from '../../src/sys/socket-sharing.ts';
+import { WITHOUT_IPV6 } from '../fixtures/ipv6.ts';
 import { until } from '../fixtures/patience.ts';
 
 const PORT = 24_500;
@@ -122,7 +123,7 @@ describe('the listeners of the house', () => {
     ['0.0.0.0', '::'],
     ['::', '0.0.0.0'],
   ])
-    it(`may be ${order.join(' and ')} on one port, in whichever order`, async () => {
+    it(`may be ${order.join(' and ')} on one port, in whichever order`, { skip: WITHOUT_IPV6 }, async () => {
       const listeners = opened(
         order.map((address) => tcp(PORT, address)),
         2,
@@ -305,7 +306,9 @@ describe('balancing by the client’s address', () => {
     listeners.close();
   });
 
-  it('does the same for IPv6, by the first 64 bits, and for IPv4 at an IPv6 address', () => {
+  it('does the same for IPv6, by the first 64 bits, and for IPv4 at an IPv6 address', {
+    skip: WITHOUT_IPV6,
+  }, () => {
     const script = join(import.meta.dirname, 'rooms', 'balancing-ipv6.ts');
     const { status, stdout, stderr } = spawnSync(process.execPath, [script], {
       encoding: 'utf8',
