@@ -5,6 +5,7 @@
  */
 
 import { realpathSync, statSync } from 'node:fs';
+import { PATIENCE } from '../base/patience.ts';
 import type { Config } from '../config/model.ts';
 import { splitConfiguration } from '../ipc/configuration-parts.ts';
 import type { Message } from '../ipc/message.ts';
@@ -30,7 +31,7 @@ type RoomRole = keyof typeof COMPARTMENTS;
 /** What a room that starts anew, to be locked in otherwise, may take to finish: the journal has lines to write. */
 const MOVE_MS = 2_000;
 /** How long a room may take to change over to another configuration: names to resolve, certificates to load. */
-const CHANGE_MS_MAX = 20_000;
+const CHANGE_MS_MAX = 20_000 * PATIENCE;
 const STDERR = 2;
 const MIB = 1_048_576;
 

@@ -8,6 +8,7 @@
 import { spawn } from 'node:child_process';
 import { extname } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { PATIENCE } from '../base/patience.ts';
 import { GENERATION_MAX, KEYS_MAX, type KeyFile, type Material } from '../config/material.ts';
 import type { Config } from '../config/model.ts';
 import type { Problem } from '../config/problem.ts';
@@ -17,7 +18,7 @@ import { noInput } from './no-input.ts';
 const OUTPUT_BYTES_MAX = 64 * 1024 * 1024;
 /** What is told of a judge's last words. */
 const WORDS_CHARS_MAX = 400;
-const JUDGE_MS_MAX = 60_000;
+const JUDGE_MS_MAX = 60_000 * PATIENCE;
 
 /** A configuration that may be put in force. */
 export interface Accepted {

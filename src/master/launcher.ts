@@ -5,6 +5,7 @@
  * no_new_privs, and the filter must come last, since it forbids all of this.
  */
 
+import { PATIENCE_VARIABLE } from '../base/patience.ts';
 import { isOpenDescriptor, keepOverExecve } from '../sys/descriptors.ts';
 import { EPERM, errnoName } from '../sys/errno.ts';
 import { restrictWithLandlock } from '../sys/landlock.ts';
@@ -95,7 +96,7 @@ function environment(plan: Plan): Record<string, string> {
     SALLYPORT_ROLE: plan.role,
     [SEAL_VARIABLE]: plan.sealFilter,
   };
-  for (const name of ['SALLYPORT_IO', 'TZ']) {
+  for (const name of ['SALLYPORT_IO', PATIENCE_VARIABLE, 'TZ']) {
     const value = process.env[name];
     if (value !== undefined) variables[name] = value;
   }

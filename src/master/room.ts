@@ -5,6 +5,7 @@
 
 import { type ChildProcess, spawn } from 'node:child_process';
 import { writeSync } from 'node:fs';
+import { PATIENCE } from '../base/patience.ts';
 import type { Message } from '../ipc/message.ts';
 import { type ChannelHandler, PolledChannel } from '../ipc/polled-channel.ts';
 import type { Role } from '../ipc/roles.ts';
@@ -16,12 +17,12 @@ import { noInput } from './no-input.ts';
 import type { Plan } from './plan.ts';
 
 /** How long a room may take until it is ready: loading, certificates, a busy machine. */
-const READY_MS_MAX = 30_000;
+const READY_MS_MAX = 30_000 * PATIENCE;
 const PING_INTERVAL_MS = 5_000;
 /** A room that has not answered for so long hangs. */
-const PONG_MS_MAX = 20_000;
+const PONG_MS_MAX = 20_000 * PATIENCE;
 /** How long a room that was told that it is over may take to end by itself. */
-const LEAVE_MS_MAX = 2_000;
+const LEAVE_MS_MAX = 2_000 * PATIENCE;
 /** Kernel memory for messages that are on their way, each direction. */
 const CHANNEL_BUFFER_BYTES = 1_048_576;
 

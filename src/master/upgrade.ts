@@ -10,6 +10,7 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { writeSync } from 'node:fs';
 import type { Duplex } from 'node:stream';
+import { PATIENCE } from '../base/patience.ts';
 import { close } from '../sys/libc.ts';
 import { type HandOver, type InheritedListener, readHandOver } from './listeners.ts';
 
@@ -17,7 +18,7 @@ export const UPGRADE_VARIABLE = 'SALLYPORT_UPGRADE';
 const READY_DESCRIPTOR = 3;
 const FIRST_DESCRIPTOR = 4;
 /** How long a new master may take until its rooms are ready. */
-const READY_MS_MAX = 60_000;
+const READY_MS_MAX = 60_000 * PATIENCE;
 
 export interface Inheritance {
   readonly listeners: readonly InheritedListener[];

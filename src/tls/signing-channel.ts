@@ -4,6 +4,7 @@
  * for a while nobody waits again). The reply that comes too late for its request is dropped at the next one.
  */
 
+import { PATIENCE } from '../base/patience.ts';
 import { EAGAIN, EINTR } from '../sys/errno.ts';
 import { negated, recv, send, setsockopt } from '../sys/libc.ts';
 import { mapPrivate } from '../sys/memory.ts';
@@ -17,7 +18,7 @@ const SO_SNDTIMEO = 21;
 const TIMEVAL_BYTES = 16;
 
 /** Longest wait for a reply, milliseconds. A signature takes 0.1 to 3; a queue of handshakes of others is before it. */
-export const REPLY_TIMEOUT_MS = 250;
+export const REPLY_TIMEOUT_MS: number = 250 * PATIENCE;
 /** After a wait that was in vain: for so long, requests fail at once, so that this process serves its connections. */
 export const PAUSE_MS = 1000;
 

@@ -6,7 +6,7 @@ import { probeKernelTls } from '../../src/sys/kernel-tls.ts';
 import { runEdge } from '../fixtures/edge.ts';
 import { IO_BACKENDS } from '../fixtures/io-backends.ts';
 import { freePort } from '../fixtures/ports.ts';
-import { Client, startSite } from '../ktls/site.ts';
+import { Client, certified, startSite } from '../ktls/site.ts';
 
 const { problem } = probeKernelTls();
 const REFUSED = /^Error: tls.ktls_enabled: kernel TLS can't be had: .*set tls.ktls_fallback_enabled = true/m;
@@ -32,11 +32,9 @@ test('ktls_fallback_enabled = false starts where the kernel can, and is refused 
     await required.stop();
     return;
   }
-  const site = await startSite(io, '');
   const route = '[path_routes."*"."/"]\ntype = "Redirect"\nredirect_url = "https://one.example/"\n';
   const server = `[server]\nlisten = "127.0.0.1:${await freePort()}"\n`;
-  const { exit, output } = await runEdge(`${server}${site.tls(lines)}${route}`, io);
+  const { exit, output } = await runEdge(`${server}${certified().tls(lines)}${route}`, io);
   assert.deepEqual(exit, { code: 3, signal: null }, output);
   assert.match(output, REFUSED);
-  await site.stop();
 });

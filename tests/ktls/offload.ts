@@ -2,6 +2,7 @@
 
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
+import { readFileSync } from 'node:fs';
 import { after, before, describe, test } from 'node:test';
 import { connect } from 'node:tls';
 import { probeKernelTls } from '../../src/sys/kernel-tls.ts';
@@ -12,6 +13,7 @@ import {
   Client,
   clientOf,
   counted,
+  Http2Client,
   kernelCounters,
   OpensslClient,
   type Site,
@@ -21,6 +23,7 @@ import {
 } from './site.ts';
 
 const support = probeKernelTls();
+const REQUIRED = 'ktls_enabled = true\nktls_fallback_enabled = false';
 const GET_SMALL = 'GET /small HTTP/1.1\r\nHost: one.example\r\n\r\n';
 
 /** Version, OpenSSL's name of the suite, and whether the whole large file is fetched with it. */
@@ -44,7 +47,7 @@ function suite(io: IoBackend): void {
     let site: Site;
 
     before(async () => {
-      site = await startSite(io, 'ktls_enabled = true\nktls_fallback_enabled = false');
+      site = await startSite(io, REQUIRED);
       const name = io === 'uring' ? 'io_uring' : 'epoll';
       await site.edge.logged(`ready, with ${name}`);
     });
@@ -53,6 +56,18 @@ function suite(io: IoBackend): void {
       await site.stop();
       const { TlsCurrTxSw, TlsCurrRxSw } = kernelCounters();
       assert.deepEqual([TlsCurrTxSw, TlsCurrRxSw], [0, 0], 'connections that the kernel still has');
+    });
+
+    test('the worker is a locked room: a user of its own, no capabilities, filtered system calls', () => {
+      const status = readFileSync(`/proc/${site.edge.workerPid}/status`, 'utf8');
+      assert.match(status, /^Seccomp:\t2$/m);
+      assert.match(status, /^NoNewPrivs:\t1$/m);
+      assert.match(status, /^CapEff:\t0+$/m);
+      assert.doesNotMatch(status, /^Uid:.*\b0\b/m);
+      assert.doesNotMatch(
+        site.edge.stderr(),
+        /confinement is degraded: (seccomp|namespaces|user|capabilities)/,
+      );
     });
 
     for (const [version, name, isLong] of SUITES) {
@@ -66,6 +81,36 @@ function suite(io: IoBackend): void {
           assert.equal(sha256((await client.ask('GET', '/download')).body), sha256(site.body));
           if (isLong) assert.equal(sha256((await client.ask('GET', '/big')).body), sha256(site.big));
           client.close();
+        });
+        assert.equal(counts('TlsTxSw'), 1, 'connections whose records the kernel seals');
+        assert.equal(counts('TlsRxSw'), 1, 'connections whose records the kernel opens');
+        assert.equal(counts('TlsDecryptError'), 0);
+      });
+    }
+
+    for (const [version, long] of [
+      ['TLSv1.3', '/big'],
+      ['TLSv1.2', '/download'],
+    ] as const) {
+      test(`HTTP/2 over ${version}: files, bodies and requests at once, sealed and opened by the kernel`, async () => {
+        const counts = await counted(async () => {
+          const client = new Http2Client(site, { minVersion: version, maxVersion: version });
+          const answers = await Promise.all([
+            client.ask('GET', long),
+            client.ask('POST', '/', site.body),
+            client.ask('GET', '/download'),
+            client.ask('GET', '/small'),
+          ]);
+          assert.deepEqual(
+            answers.map(({ status }) => status),
+            [200, 200, 200, 200],
+          );
+          const [first, hash, download, small] = answers.map(({ body }) => body);
+          assert.equal(sha256(first), sha256(long === '/big' ? site.big : site.body));
+          assert.equal(hash.toString(), sha256(site.body));
+          assert.equal(sha256(download), sha256(site.body));
+          assert.equal(small.toString(), 'a small file\n');
+          await client.close();
         });
         assert.equal(counts('TlsTxSw'), 1, 'connections whose records the kernel seals');
         assert.equal(counts('TlsRxSw'), 1, 'connections whose records the kernel opens');
@@ -165,6 +210,29 @@ function suite(io: IoBackend): void {
       const later = new Client(site);
       assert.equal((await later.ask('GET', '/small')).status, 200);
       later.close();
+    });
+
+    const connectionsOfTheKernel = async (): Promise<number> => {
+      const counts = await counted(async () => {
+        const client = new Client(site);
+        assert.equal((await client.ask('GET', '/small')).status, 200);
+        client.close();
+      });
+      return counts('TlsTxSw');
+    };
+
+    test('a worker in the place of one that died has the kernel seal, too', async () => {
+      const { workerPid } = site.edge;
+      process.kill(workerPid, 'SIGKILL');
+      await site.nextWorker(workerPid);
+      assert.equal(await connectionsOfTheKernel(), 1);
+    });
+
+    test('a reload leaves records to user space, the next one to the kernel again', async () => {
+      await site.reload('ktls_enabled = false');
+      assert.equal(await connectionsOfTheKernel(), 0);
+      await site.reload(REQUIRED);
+      assert.equal(await connectionsOfTheKernel(), 1);
     });
   });
 }

@@ -4,23 +4,26 @@ import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { createHash, randomBytes } from 'node:crypto';
 import { once } from 'node:events';
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { readFileSync, rmSync, writeFileSync } from 'node:fs';
 import type { IncomingMessage, ServerResponse } from 'node:http';
+import { type ClientHttp2Session, connect as connectHttp2 } from 'node:http2';
 import { request } from 'node:https';
 import { type AddressInfo, connect as connectPlain, createServer, type Socket } from 'node:net';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type ConnectionOptions, connect, type TLSSocket } from 'node:tls';
 import { type TestAuthority, type TestCertificate, testAuthority } from '../fixtures/certificates.ts';
 import { type Edge, startEdge } from '../fixtures/edge.ts';
+import { openFolder } from '../fixtures/folders.ts';
 import type { IoBackend } from '../fixtures/io-backends.ts';
-import { within } from '../fixtures/patience.ts';
+import { until, within } from '../fixtures/patience.ts';
 import { type NodeServer, startNodeServer } from '../fixtures/servers.ts';
 
 export const BIG_BYTES = 10 * 1024 * 1024;
 export const BODY_BYTES = 300_000;
-/** An emulated processor is slow. */
-export const ANSWER_MS_MAX = 60_000;
+/** An emulated processor is slow; a new worker, which a request may have to wait for, takes it longest. */
+export const ANSWER_MS_MAX = 120_000;
+const PATIENCE = Number(process.env['SALLYPORT_TEST_PATIENCE'] ?? 1);
+const RELOAD_MS_MAX = 30_000 * PATIENCE;
 
 export const sha256 = (bytes: Uint8Array): string => createHash('sha256').update(bytes).digest('hex');
 
@@ -38,9 +41,21 @@ export interface Site {
   readonly big: Buffer;
   readonly body: Buffer;
   readonly backend: Backend;
-  /** `[tls]` of a configuration of its own. */
-  tls(lines: string): string;
+  /** Puts other lines of `[tls]` in force; waits until they are. Returns what the log says meanwhile. */
+  reload(lines: string): Promise<string>;
+  /** Waits until the process of the one worker is another than `pid`. Returns it. */
+  nextWorker(pid: number): Promise<number>;
   stop(): Promise<void>;
+}
+
+/** An authority, and `[tls]` with a certificate of it for one.example. */
+export function certified(): { readonly authority: TestAuthority; tls(lines: string): string } {
+  const authority = testAuthority();
+  const { certPath, keyPath }: TestCertificate = authority.server(['one.example']);
+  return {
+    authority,
+    tls: (lines) => `[tls]\ncert_path = "${certPath}"\nkey_path = "${keyPath}"\n${lines}\n`,
+  };
 }
 
 function answer(body: Buffer, backend: Backend) {
@@ -56,18 +71,16 @@ function answer(body: Buffer, backend: Backend) {
   };
 }
 
+/** Starts an edge of one worker, which speaks HTTP/1.1 and HTTP/2, with `lines` in its `[tls]`. */
 export async function startSite(io: IoBackend, lines: string): Promise<Site> {
-  const directory = mkdtempSync(join(tmpdir(), 'sallyport-ktls-'));
-  const authority = testAuthority();
-  const certificate: TestCertificate = authority.server(['one.example']);
+  const directory = openFolder('ktls');
+  const { authority, tls } = certified();
   const big = randomBytes(BIG_BYTES);
   const body = big.subarray(0, BODY_BYTES);
   writeFileSync(join(directory, 'big'), big);
   writeFileSync(join(directory, 'small'), 'a small file\n');
   const backend: Backend = { contentBytes: 0, aborted: 0 };
   const origin: NodeServer = await startNodeServer(answer(body, backend));
-  const tls = (more: string): string =>
-    `[tls]\ncert_path = "${certificate.certPath}"\nkey_path = "${certificate.keyPath}"\n${more}\n`;
   const routes = `
 [path_routes."*"."/small"]
 type = "File"
@@ -79,14 +92,30 @@ path = "${join(directory, 'big')}"
 type = "Proxy"
 url = "${origin.url}"
 `;
-  const edge = await startEdge(tls(lines) + routes, { io });
+  const config = (port: number, more: string): string =>
+    `[server]\nlisten = "127.0.0.1:${port}"\nthreads = 1\nhttp2_enabled = true\n[logging]\nlevel = "info"\n${tls(more)}${routes}`;
+  const edge = await startEdge('', { io, config: (port) => config(port, lines) });
   return {
     edge,
     authority,
     big,
     body,
     backend,
-    tls,
+    async reload(more) {
+      const from = edge.stderr().length;
+      edge.rewriteWhole(config(edge.port, more));
+      edge.signal('SIGHUP');
+      return edge.logged('reload: the new configuration is in force', from, RELOAD_MS_MAX);
+    },
+    async nextWorker(pid) {
+      let [worker] = edge.rooms('edge');
+      const isNew = (): boolean => {
+        [worker] = edge.rooms('edge');
+        return worker !== undefined && worker !== pid;
+      };
+      await until(isNew, ANSWER_MS_MAX, `another worker than ${pid}`);
+      return worker;
+    },
     async stop() {
       await edge.stop();
       await origin.close();
@@ -172,6 +201,36 @@ export class Client {
 
   close(): void {
     this.socket.destroy();
+  }
+}
+
+/** One connection of HTTP/2, over which any number of requests go at once. */
+export class Http2Client {
+  private readonly session: ClientHttp2Session;
+
+  constructor(site: Site, more: ConnectionOptions = {}) {
+    const options = clientOf(site, { ...more, ALPNProtocols: ['h2'] });
+    this.session = connectHttp2('https://one.example', { createConnection: () => connect(options) });
+    this.session.on('error', () => {});
+  }
+
+  ask(method: string, path: string, content?: Buffer): Promise<{ status: number; body: Buffer }> {
+    const answered = new Promise<{ status: number; body: Buffer }>((resolve, reject) => {
+      const chunks: Buffer[] = [];
+      let status = 0;
+      const stream = this.session.request({ ':method': method, ':path': path });
+      stream.on('response', (head) => (status = Number(head[':status'])));
+      stream.on('data', (chunk: Buffer) => chunks.push(chunk));
+      stream.on('error', reject);
+      stream.on('end', () => resolve({ status, body: Buffer.concat(chunks) }));
+      stream.end(content);
+    });
+    return within(answered, ANSWER_MS_MAX, `${method} ${path} over HTTP/2`);
+  }
+
+  close(): Promise<void> {
+    const closed = new Promise<void>((resolve) => this.session.close(resolve));
+    return within(closed, ANSWER_MS_MAX, 'the end of a session');
   }
 }
 
