@@ -97,8 +97,8 @@ export function kernelTlsKey(layer: RecordLayer, slot: SecretSlot, sequence: num
 }
 
 /**
- * What [tls] asks for: null where it doesn't, or where the kernel can't and user space may do it instead (which `warn`
- * hears). Throws KernelTlsUnavailable where it may not. Set-up only.
+ * What [tls] asks for: null where it doesn't, or where user space may do it instead, because the kernel can't (which the
+ * master has said) or the reactor (which `warn` hears). Throws KernelTlsUnavailable where it may not. Set-up only.
  */
 export function prepareKernelTls(
   config: TlsConfig | null,
@@ -108,6 +108,7 @@ export function prepareKernelTls(
 ): KernelTls | null {
   if (config === null || !config.ktlsEnabled) return null;
   const support = probe();
+  if (support.problem !== '' && config.ktlsFallbackEnabled) return null;
   const problem =
     reactor.startKernelTls === undefined
       ? `the ${reactor.name} backend knows no kernel TLS`

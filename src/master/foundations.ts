@@ -109,7 +109,7 @@ export class Foundations {
       }
       case 'edge': {
         const tickets = this.tickets.current(config.tls);
-        const kernelTls = this.findKernelTls(config.tls);
+        const kernelTls = config.tls?.ktlsEnabled === true ? this.foundKernelTls() : null;
         const order: EdgeOrder = { config, material, tickets, kernelTls, slots };
         return JSON.stringify(order);
       }
@@ -117,12 +117,18 @@ export class Foundations {
   }
 
   /**
-   * Asked once where it is there: rooms can't, since it takes a listening socket, and the right to load a module of the
-   * kernel.
+   * Finds out whether the kernel has the TLS that a configuration asks for, before workers are told: empty where it has,
+   * or isn't asked for it, else why not. Where it had none it is asked again, since a module may have been loaded.
    */
-  private findKernelTls(tls: TlsConfig | null): KernelTlsSupport | null {
-    if (tls === null || !tls.ktlsEnabled) return null;
-    if (this.kernelTls === null || this.kernelTls.problem !== '') this.kernelTls = probeKernelTls();
+  askKernelTls(tls: TlsConfig | null): string {
+    if (tls === null || !tls.ktlsEnabled) return '';
+    if (this.kernelTls?.problem !== '') this.kernelTls = probeKernelTls();
+    return this.kernelTls.problem;
+  }
+
+  /** All workers are told the same. Rooms can't ask: it takes a listening socket, and the right to load modules. */
+  private foundKernelTls(): KernelTlsSupport {
+    this.kernelTls ??= probeKernelTls();
     return this.kernelTls;
   }
 

@@ -5,7 +5,7 @@
 
 import { stat } from 'node:fs/promises';
 import { constants } from 'node:os';
-import type { Config } from '../config/model.ts';
+import type { Config, TlsConfig } from '../config/model.ts';
 import { formatProblem } from '../config/problem.ts';
 import { Log } from '../log/log.ts';
 import type { House as HouseState } from '../shared/house-board.ts';
@@ -163,7 +163,7 @@ class Master {
       log: this.log,
       inTurn: (work) => this.inTurn('settle', work),
     });
-    const unmet = this.judgeConfinement(config);
+    const unmet = this.judgeConfinement(config) || this.judgeKernelTls(config.tls);
     if (unmet !== '') return unmet;
     const { house } = this;
     this.sink.toJournal((message) => house.tellJournal(message));
@@ -204,6 +204,16 @@ class Master {
     }
     for (const line of degraded)
       this.log.warn(`confinement is degraded: ${line}${lines.has(line) ? ' (allow_degraded)' : ''}`);
+    return '';
+  }
+
+  /** The same where kernel TLS is asked for. It is said here, for all workers once. */
+  private judgeKernelTls(tls: TlsConfig | null): string {
+    const problem = this.foundations?.askKernelTls(tls) ?? '';
+    if (problem === '' || tls === null) return '';
+    const words = `tls.ktls_enabled: kernel TLS can't be had: ${problem}`;
+    if (!tls.ktlsFallbackEnabled) return `${words}. Mend that, or set tls.ktls_fallback_enabled = true`;
+    this.log.warn(`${words}. Records are sealed in user space`);
     return '';
   }
 
@@ -315,7 +325,8 @@ class Master {
 
   private async tryChangeTo(next: Accepted): Promise<string> {
     try {
-      return this.judgeConfinement(next.config) || (await this.changeTo(next));
+      const unmet = this.judgeConfinement(next.config) || this.judgeKernelTls(next.config.tls);
+      return unmet || (await this.changeTo(next));
     } catch (error) {
       return reasonOf(error);
     }

@@ -41,8 +41,8 @@ export interface Site {
   readonly big: Buffer;
   readonly body: Buffer;
   readonly backend: Backend;
-  /** Puts other lines of `[tls]` in force; waits until they are. Returns what the log says meanwhile. */
-  reload(lines: string): Promise<string>;
+  /** Has other lines of `[tls]` put in force; waits until the log says what came of it. Returns what it says. */
+  reload(lines: string, outcome?: string): Promise<string>;
   /** Waits until the process of the one worker is another than `pid`. Returns it. */
   nextWorker(pid: number): Promise<number>;
   stop(): Promise<void>;
@@ -71,8 +71,8 @@ function answer(body: Buffer, backend: Backend) {
   };
 }
 
-/** Starts an edge of one worker, which speaks HTTP/1.1 and HTTP/2, with `lines` in its `[tls]`. */
-export async function startSite(io: IoBackend, lines: string): Promise<Site> {
+/** Starts an edge that speaks HTTP/1.1 and HTTP/2, with `lines` in its `[tls]`. */
+export async function startSite(io: IoBackend, lines: string, workers = 1): Promise<Site> {
   const directory = openFolder('ktls');
   const { authority, tls } = certified();
   const big = randomBytes(BIG_BYTES);
@@ -93,7 +93,7 @@ type = "Proxy"
 url = "${origin.url}"
 `;
   const config = (port: number, more: string): string =>
-    `[server]\nlisten = "127.0.0.1:${port}"\nthreads = 1\nhttp2_enabled = true\n[logging]\nlevel = "info"\n${tls(more)}${routes}`;
+    `[server]\nlisten = "127.0.0.1:${port}"\nthreads = ${workers}\nhttp2_enabled = true\n[logging]\nlevel = "info"\n${tls(more)}${routes}`;
   const edge = await startEdge('', { io, config: (port) => config(port, lines) });
   return {
     edge,
@@ -101,11 +101,11 @@ url = "${origin.url}"
     big,
     body,
     backend,
-    async reload(more) {
+    async reload(more, outcome = 'the new configuration is in force') {
       const from = edge.stderr().length;
       edge.rewriteWhole(config(edge.port, more));
       edge.signal('SIGHUP');
-      return edge.logged('reload: the new configuration is in force', from, RELOAD_MS_MAX);
+      return edge.logged(outcome, from, RELOAD_MS_MAX);
     },
     async nextWorker(pid) {
       let [worker] = edge.rooms('edge');
