@@ -44,8 +44,9 @@ export const PARTS_MAX = 256;
 const ADDRESS_BYTES = 17;
 
 /**
- * What passed descriptors are for. `output` is the journal's: index 0 the end for reading of a pipe that takes what
- * other rooms write to their standard output and error, index 1 the standard error of the whole program.
+ * What passed descriptors are for. `output` is the journal's: the end for reading of a pipe that takes what a process
+ * of the room `peer` writes to its standard output and error, whose id is `index`; or, where `peer` is the journal, the
+ * standard error of the whole program.
  */
 export const PURPOSES = ['listener', 'channel', 'key', 'statistics', 'output'] as const;
 export type Purpose = (typeof PURPOSES)[number];

@@ -18,9 +18,6 @@ const TELL_MS = 1000;
 const LAST_WORDS_MS_MAX = 1000;
 /** How long what waits then may take to be written: somebody may have stopped to read it. */
 const LAST_WRITE_MS_MAX = 5000;
-/** Index of descriptors with the purpose `output`. */
-const OUTPUT_PIPE = 0;
-const OUTPUT_COMPLAINTS = 1;
 
 /** Whoever sends entries. */
 class Source {
@@ -41,17 +38,38 @@ class Source {
   }
 }
 
+/** What one process of a room writes to its standard output and error. */
+class OutputSource {
+  /** How entries name it. */
+  readonly fields: LogFields;
+  /** Null until it is read. */
+  output: RoomOutput | null;
+  /** Lines dropped since that was last said. */
+  untold: number;
+
+  constructor(role: Role, pid: number) {
+    this.fields = { room: role, pid };
+    this.output = null;
+    this.untold = 0;
+  }
+}
+
+/** A descriptor that came before its time. `index`: of a channel, the worker's slot; of output, the process' id. */
+interface Early {
+  readonly purpose: 'channel' | 'output';
+  readonly role: Role;
+  readonly index: number;
+  readonly descriptor: number;
+}
+
 export class Journal {
   private readonly writer: LogWriter;
   private readonly master: Source;
   /** By role and number. */
   private readonly sources: Map<string, Source>;
-  /** Channels that came before their time. */
-  private readonly early: { readonly role: Role; readonly index: number; readonly descriptor: number }[];
+  private readonly outputs: Set<OutputSource>;
+  private readonly early: Early[];
   private isListening: boolean;
-  private output: RoomOutput | null;
-  private pipe: number;
-  private outputUntold: number;
   private telling: NodeJS.Timeout | null;
   private onAllGone: (() => void) | null;
 
@@ -59,11 +77,9 @@ export class Journal {
     this.writer = new LogWriter(askForRotation);
     this.master = new Source('master', { room: 'master' }, true);
     this.sources = new Map();
+    this.outputs = new Set();
     this.early = [];
     this.isListening = false;
-    this.output = null;
-    this.pipe = -1;
-    this.outputUntold = 0;
     this.telling = null;
     this.onAllGone = null;
   }
@@ -80,9 +96,9 @@ export class Journal {
   /** A descriptor from the master; -1 where it sent too few. */
   onDescriptor(purpose: Purpose, peer: Role, index: number, descriptor: number): void {
     if (descriptor < 0) return;
-    if (purpose === 'channel') this.early.push({ role: peer, index, descriptor });
-    else if (purpose === 'output' && index === OUTPUT_COMPLAINTS) this.writer.useComplaints(descriptor);
-    else if (purpose === 'output' && index === OUTPUT_PIPE) this.pipe = descriptor;
+    if (purpose === 'output' && peer === 'journal') this.writer.useComplaints(descriptor);
+    else if (purpose === 'channel' || purpose === 'output')
+      this.early.push({ purpose, role: peer, index, descriptor });
     if (this.isListening) this.connectAll();
   }
 
@@ -106,26 +122,32 @@ export class Journal {
       this.onAllGone = resolve;
     });
     if (this.sources.size > 0) await atMost(gone, Math.min(timeoutMs, LAST_WORDS_MS_MAX));
-    this.output?.finish();
+    for (const { output } of [...this.outputs]) output?.finish();
     this.tell();
     await atMost(this.writer.idle(), Math.min(timeoutMs, LAST_WRITE_MS_MAX));
   }
 
   private connectAll(): void {
-    if (this.pipe >= 0) this.readOutput();
-    for (const { role, index, descriptor } of this.early.splice(0)) this.connect(role, index, descriptor);
+    for (const { purpose, role, index, descriptor } of this.early.splice(0)) {
+      if (purpose === 'channel') this.connect(role, index, descriptor);
+      else this.readOutput(role, index, descriptor);
+    }
   }
 
-  private readOutput(): void {
-    this.output?.close();
-    this.output = new RoomOutput(this.pipe, {
-      onLine: (line) => this.writer.entry('error', line, { room: '' }),
+  private readOutput(role: Role, pid: number, descriptor: number): void {
+    const source = new OutputSource(role, pid);
+    this.outputs.add(source);
+    source.output = new RoomOutput(descriptor, {
+      onLine: (line) => this.writer.entry('error', line, source.fields),
       onDropped: (count) => {
-        this.outputUntold += count;
+        source.untold += count;
         this.tellLater();
       },
+      onEnd: () => {
+        if (source.untold > 0) this.tell();
+        this.outputs.delete(source);
+      },
     });
-    this.pipe = -1;
   }
 
   /** Another channel of a room that has one takes its place, after the last words that are in the old one. */
@@ -190,12 +212,14 @@ export class Journal {
       });
       source.untold = 0;
     }
-    if (this.outputUntold === 0) return;
-    this.writer.entry('warn', 'Lines of standard error dropped: there were too many', {
-      dropped: this.outputUntold,
-      room: '',
-    });
-    this.outputUntold = 0;
+    for (const source of this.outputs) {
+      if (source.untold === 0) continue;
+      this.writer.entry('warn', 'Lines of standard error dropped: there were too many', {
+        dropped: source.untold,
+        ...source.fields,
+      });
+      source.untold = 0;
+    }
   }
 }
 

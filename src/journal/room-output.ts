@@ -1,5 +1,5 @@
 /**
- * What other rooms write to their standard output and error, line by line: last words of a room that dies, warnings of
+ * What another room's process writes to its standard output and error, line by line: last words of a room that dies, warnings of
  * Node.js. Always read, so that no room waits for it; limited in how much of it becomes entries.
  */
 
@@ -14,7 +14,8 @@ export const LINES_AT_ONCE = 1000;
 export const LINES_PER_SECOND = 100;
 /** A line whose end doesn't come is taken as it is after this. */
 const PARTIAL_LINE_MS = 500;
-const READ_BYTES = 65536;
+/** For what is read within a turn. */
+const READ_BUFFER = Buffer.allocUnsafeSlow(65_536);
 /** Reads of one turn, so that a room that writes without end doesn't keep the others waiting. */
 const READS_PER_TURN = 8;
 const NEWLINE = 0x0a;
@@ -84,6 +85,8 @@ export interface OutputReader {
   onLine(line: string): void;
   /** Lines that are no entries since there were too many. */
   onDropped(count: number): void;
+  /** Nobody writes any more, and all is read; the descriptor is closed. */
+  onEnd(): void;
 }
 
 /** The pipe's end for reading, which is its own from now on. */
@@ -92,7 +95,6 @@ export class RoomOutput {
   private readonly reader: OutputReader;
   private readonly lines: OutputLines;
   private readonly watch: Watch;
-  private readonly buffer: Buffer;
   private readonly clock: () => number;
   private allowance: number;
   private allowedMs: number;
@@ -104,7 +106,6 @@ export class RoomOutput {
     this.descriptor = descriptor;
     this.reader = reader;
     this.lines = new OutputLines((line) => this.onLine(line));
-    this.buffer = Buffer.allocUnsafeSlow(READ_BYTES);
     this.clock = clock;
     this.allowance = LINES_AT_ONCE;
     this.allowedMs = clock();
@@ -133,14 +134,15 @@ export class RoomOutput {
 
   private read(): void {
     for (let count = 0; count < READS_PER_TURN && !this.isClosed; count++) {
-      const length = readSome(this.descriptor, this.buffer);
+      const length = readSome(this.descriptor);
       if (length < 0) break;
       if (length === 0) {
         this.lines.end();
         this.close();
+        this.reader.onEnd();
         return;
       }
-      this.lines.add(this.buffer.subarray(0, length));
+      this.lines.add(READ_BUFFER.subarray(0, length));
     }
     this.watchPartial();
   }
@@ -166,9 +168,9 @@ export class RoomOutput {
 }
 
 /** Bytes read; 0: nobody writes any more; -1: nothing is there now. */
-function readSome(descriptor: number, buffer: Buffer): number {
+function readSome(descriptor: number): number {
   try {
-    return readSync(descriptor, buffer);
+    return readSync(descriptor, READ_BUFFER);
   } catch (error) {
     return (error as NodeJS.ErrnoException).code === 'EAGAIN' ? -1 : 0;
   }

@@ -61,7 +61,8 @@ export const COMPARTMENTS: Readonly<Record<Exclude<Role, 'master'>, Compartment>
     sealed: () => SEALED.journal,
     uringOperations: [],
     heap: SMALL_HEAP,
-    openFiles: 512,
+    // A channel and a pipe of each room, workers that drain included.
+    openFiles: 1024,
     fileBytes: UNLIMITED_FILE_BYTES,
   },
   keys: {

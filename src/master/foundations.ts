@@ -1,6 +1,6 @@
 /**
- * What outlives rooms and what they are furnished with: listening sockets, the memory that all share, the pipe that
- * carries the rooms' output to the journal, the log's file, the keys' files, the secret of tickets.
+ * What outlives rooms and what they are furnished with: listening sockets, the memory that all share, the pipes that
+ * carry the rooms' output to the journal, the log's file, the keys' files, the secret of tickets.
  */
 
 import type { EdgeOrder } from '../config/material.ts';
@@ -9,7 +9,7 @@ import { WORKERS_MAX } from '../config/model.ts';
 import type { OutboundConfiguration } from '../config/outbound-need.ts';
 import type { PolledChannel } from '../ipc/polled-channel.ts';
 import { SharedState } from '../shared/state.ts';
-import { createPipe, createSharedMemory, mapSharedMemory } from '../sys/descriptors.ts';
+import { createSharedMemory, mapSharedMemory } from '../sys/descriptors.ts';
 import { errnoName } from '../sys/errno.ts';
 import { type KernelTlsSupport, probeKernelTls } from '../sys/kernel-tls.ts';
 import { close } from '../sys/libc.ts';
@@ -18,7 +18,8 @@ import type { COMPARTMENTS } from './compartments.ts';
 import type { Accepted } from './judge.ts';
 import { KeyRing } from './key-ring.ts';
 import type { ListenerKind, Listeners } from './listeners.ts';
-import { giveOutput, type LogFiles } from './log-files.ts';
+import type { LogFiles } from './log-files.ts';
+import { RoomOutputs } from './room-outputs.ts';
 import { TicketSecrets } from './ticket-secrets.ts';
 
 type RoomRole = keyof typeof COMPARTMENTS;
@@ -43,11 +44,9 @@ export class Foundations {
   readonly listeners: Listeners;
   readonly logFiles: LogFiles;
   readonly keyRing: KeyRing;
+  readonly outputs: RoomOutputs;
   readonly shared: SharedState;
   readonly slots: number;
-  /** For the rooms' standard output and error. */
-  readonly output: number;
-  private readonly outputEnd: number;
   private readonly memory: number;
   private readonly mapped: MappedMemory;
   private readonly tickets: TicketSecrets;
@@ -58,6 +57,7 @@ export class Foundations {
     this.listeners = listeners;
     this.logFiles = logFiles;
     this.keyRing = new KeyRing();
+    this.outputs = new RoomOutputs();
     this.tickets = new TicketSecrets();
     this.kernelTls = null;
     this.slots = Math.min(SLOTS_MAX, workers * SLOTS_PER_WORKER);
@@ -69,9 +69,6 @@ export class Foundations {
     this.mapped = mapped;
     SharedState.initialise(mapped.buffer, this.slots);
     this.shared = new SharedState(mapped.buffer, this.slots, -1, 0);
-    const pipe = createPipe();
-    if (typeof pipe === 'number') throw new Error(`no pipe can be made (${errnoName(pipe)})`);
-    [this.outputEnd, this.output] = pipe;
   }
 
   /** Gives a room that starts what it works with, before its configuration. */
@@ -79,7 +76,7 @@ export class Foundations {
     const head = { kind: 'descriptors', peer: role } as const;
     switch (role) {
       case 'journal':
-        giveOutput(channel, this.outputEnd);
+        this.outputs.giveTo(channel);
         this.logFiles.giveTo(channel);
         break;
       case 'keys':
@@ -135,7 +132,8 @@ export class Foundations {
   close(): void {
     this.logFiles.close();
     this.keyRing.keepOnly({ keys: [] });
-    for (const descriptor of [this.memory, this.output, this.outputEnd]) close(descriptor);
+    this.outputs.close();
+    close(this.memory);
     this.mapped.unmap();
   }
 }

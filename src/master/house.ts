@@ -1,6 +1,6 @@
 /**
  * The house: the rooms that a configuration needs, what each is given when it starts, and how all of them change over
- * to another configuration. It holds what outlives rooms: listening sockets, shared memory, the pipe for their output,
+ * to another configuration. It holds what outlives rooms: listening sockets, shared memory, the pipes for their output,
  * log files, the descriptors of keys.
  */
 
@@ -88,7 +88,7 @@ export class House implements HouseOwner {
   constructor(options: HouseOptions) {
     this.options = options;
     this.log = options.log;
-    this.supervisor = new Supervisor({ launcher: [LAUNCHER_FILE], output: options.foundations.output }, this);
+    this.supervisor = new Supervisor({ launcher: [LAUNCHER_FILE], output: STDERR }, this);
     this.peers = new Peers();
     this.places = new Map();
     this.answers = new Map();
@@ -229,6 +229,7 @@ export class House implements HouseOwner {
 
   private sourceOf(place: Place): RoomSource {
     const { role, name } = place;
+    const { outputs } = this.options.foundations;
     return {
       role,
       name,
@@ -238,16 +239,18 @@ export class House implements HouseOwner {
         return {
           plan: place.plan,
           descriptors: [],
-          output: role === 'journal' ? STDERR : this.options.foundations.output,
-          onStarted: (channel) => this.furnish(place, channel),
+          // The journal's own is that of the whole program.
+          ...(role === 'journal' ? {} : { output: outputs.open(name, role) }),
+          onStarted: (channel, pid) => this.furnish(place, channel, pid),
         };
       },
     };
   }
 
   /** All that a room needs before its configuration, and that. */
-  private furnish(place: Place, channel: PolledChannel): void {
+  private furnish(place: Place, channel: PolledChannel, pid: number): void {
     const { role, name, slot } = place;
+    this.options.foundations.outputs.started(name, pid, this.supervisor.room('journal'));
     this.options.foundations.give(role, channel, place);
     this.peers.moveIn(name, { role, index: slot, channel });
     for (const part of this.orderFor(place)) channel.send(part);
@@ -425,6 +428,7 @@ export class House implements HouseOwner {
     await gone;
     this.draining.delete(place.name);
     this.peers.moveOut(place.name);
+    this.options.foundations.outputs.remove(place.name);
     this.clearSlotOf(place);
     if (place.role !== 'edge') return;
     this.slotsInUse.delete(place.slot);

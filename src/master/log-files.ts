@@ -33,16 +33,6 @@ export interface JournalEnd {
   handOver(message: Message, descriptors: readonly number[]): boolean;
 }
 
-/**
- * What a journal is given before all else: `pipe`, the end for reading of what other rooms write to their standard
- * output and error, and the standard error of the whole program. Both stay the master's, too, and must stay open.
- */
-export function giveOutput(journal: JournalEnd, pipe: number): void {
-  const head = { kind: 'descriptors', purpose: 'output', peer: 'journal' } as const;
-  journal.send({ ...head, index: 0 }, [pipe]);
-  journal.send({ ...head, index: 1 }, [STDERR]);
-}
-
 export class LogFiles {
   /** Null: standard error. */
   private path: string | null;

@@ -37,8 +37,8 @@ export interface RoomStart {
   /** From 4 on, in this order; the master's copies are closed once the room has its own. */
   readonly descriptors: readonly number[];
   /** What it is told first: its configuration, more descriptors. */
-  readonly onStarted: (channel: PolledChannel) => void;
-  /** A descriptor for its standard output and error; absent: as that of all. */
+  readonly onStarted: (channel: PolledChannel, pid: number) => void;
+  /** A descriptor for its standard output and error, which is closed like the others; absent: as that of all. */
   readonly output?: number;
 }
 
@@ -54,7 +54,7 @@ export interface RoomOwner {
 export interface RoomMaking {
   /** Node.js' arguments: the launcher's file, flags before it. */
   readonly launcher: readonly string[];
-  /** A descriptor for standard output and error. */
+  /** A descriptor for standard output and error, where a room has none of its own. */
   readonly output: number;
 }
 
@@ -93,7 +93,7 @@ export class Room implements ChannelHandler {
     this.killReason = '';
     const pair = createMessagePair(CHANNEL_BUFFER_BYTES);
     if (typeof pair === 'number') {
-      closeAll(start.descriptors);
+      closeGiven(start);
       throw new Error(`no channel can be made (${errnoName(pair)})`);
     }
     try {
@@ -103,14 +103,14 @@ export class Room implements ChannelHandler {
       throw error;
     } finally {
       close(pair[1]);
-      closeAll(start.descriptors);
+      closeGiven(start);
     }
     this.channel = new PolledChannel(pair[0], 'master', this.role, this);
     this.process.once('exit', (code, signal) => this.onExit(code, signal));
     this.process.once('error', (error) => this.onExit(null, error.message));
     this.watch = setInterval(() => this.look(), Math.min(PING_INTERVAL_MS, 1000));
     try {
-      start.onStarted(this.channel);
+      start.onStarted(this.channel, this.pid);
     } catch (error) {
       this.kill(`it can’t be given what it needs: ${error instanceof Error ? error.message : String(error)}`);
     }
@@ -198,8 +198,9 @@ export class Room implements ChannelHandler {
   }
 }
 
-function closeAll(descriptors: readonly number[]): void {
+function closeGiven({ descriptors, output }: RoomStart): void {
   for (const descriptor of descriptors) close(descriptor);
+  if (output !== undefined) close(output);
 }
 
 function startProcess(

@@ -7,13 +7,15 @@ import { JournalSink } from '../../src/ipc/journal-sink.ts';
 import type { Message } from '../../src/ipc/message.ts';
 import type { Role } from '../../src/ipc/roles.ts';
 import type { JournalOptions } from '../../src/journal/log-writer.ts';
-import { giveOutput, LogFiles } from '../../src/master/log-files.ts';
+import { LogFiles } from '../../src/master/log-files.ts';
 import { Room, type RoomOwner } from '../../src/master/room.ts';
+import { RoomOutputs } from '../../src/master/room-outputs.ts';
 import { createMessagePair, createPipe } from '../../src/sys/descriptors.ts';
 import { close } from '../../src/sys/libc.ts';
 import { until } from '../fixtures/patience.ts';
 import { drainPipe, LAUNCHER, openPipe, planFor } from '../master/house.ts';
 
+export const OUTPUT_PID = 4711;
 export const OPTIONS: JournalOptions = { level: 'info', format: 'text', maxLogSize: 0 };
 
 /** What a master does for its journal. */
@@ -26,9 +28,9 @@ export class JournalHouse implements RoomOwner {
   generation = 0;
   ready = 0;
   room: Room;
-  /** For what rooms write to their standard error: the end for writing. */
+  readonly outputs: RoomOutputs;
+  /** For what the room `outbound` writes to its standard error, as process OUTPUT_PID: the end for writing. */
   readonly output: number;
-  private readonly outputEnd: number;
   private readonly ownOutput: number;
   private options: JournalOptions;
   private readonly sinks: JournalSink[] = [];
@@ -36,9 +38,9 @@ export class JournalHouse implements RoomOwner {
   constructor(filePath: string, options: Partial<JournalOptions> = {}) {
     this.options = { ...OPTIONS, ...options };
     this.files = new LogFiles({ ...this.options, filePath });
-    const pipe = createPipe();
-    assert.ok(typeof pipe !== 'number');
-    [this.outputEnd, this.output] = pipe;
+    this.outputs = new RoomOutputs();
+    this.output = this.outputs.open('outbound', 'outbound');
+    this.outputs.started('outbound', OUTPUT_PID, null);
     this.ownOutput = openPipe();
     this.room = this.newRoom();
   }
@@ -53,7 +55,7 @@ export class JournalHouse implements RoomOwner {
         plan,
         descriptors: [],
         onStarted: (channel) => {
-          giveOutput(channel, this.outputEnd);
+          this.outputs.giveTo(channel);
           assert.equal(this.files.giveTo(channel), '');
           for (const part of this.configuration()) channel.send(part);
         },
@@ -112,7 +114,7 @@ export class JournalHouse implements RoomOwner {
     this.room.drain(5000, false);
     await until(() => this.ended !== '', 10_000, 'the journal ends');
     this.files.close();
-    close(this.outputEnd);
+    this.outputs.close();
     close(this.output);
   }
 

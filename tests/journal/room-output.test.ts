@@ -52,7 +52,7 @@ describe('the output of rooms', () => {
     let nowMs = 0;
     let lines = 0;
     let dropped = 0;
-    const reader = { onLine: () => lines++, onDropped: (count: number) => (dropped += count) };
+    const reader = { onLine: () => lines++, onDropped: (count: number) => (dropped += count), onEnd() {} };
     const output = new RoomOutput(pipe[0], reader, () => nowMs);
     const write = async (count: number): Promise<void> => {
       const before = lines + dropped;
@@ -74,12 +74,16 @@ describe('the output of rooms', () => {
     const pipe = createPipe();
     assert.ok(typeof pipe !== 'number');
     const lines: string[] = [];
-    const output = new RoomOutput(pipe[0], { onLine: (line) => lines.push(line), onDropped() {} });
+    let ends = 0;
+    const reader = { onLine: (line: string) => lines.push(line), onDropped() {}, onEnd: () => ends++ };
+    const output = new RoomOutput(pipe[0], reader);
     writeSync(pipe[1], 'last words');
     closeSync(pipe[1]);
     await until(() => lines.length === 1, 5000, 'they are read');
     assert.deepEqual(lines, ['last words']);
+    assert.equal(ends, 1);
     output.finish();
     output.close();
+    assert.equal(ends, 1);
   });
 });

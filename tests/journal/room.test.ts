@@ -270,7 +270,7 @@ describe('the journal', { timeout: 240_000 }, () => {
     assert.equal(log.dropped, 0);
     const lines = linesOf(path).map((line) => line.replace(/^\S+ /, ''));
     assert.equal(lines[0], '[INFO] before room=edge');
-    assert.ok(lines.includes('[ERROR] somebody’s last words room=-'));
+    assert.ok(lines.includes('[ERROR] somebody’s last words room=outbound pid=4711'));
     assert.equal(lines.filter((line) => line.startsWith('[INFO] between ')).length, 1000);
     assert.equal(lines.filter((line) => line === '[INFO] after room=edge').length, 1);
   });
@@ -308,12 +308,15 @@ describe('the journal', { timeout: 240_000 }, () => {
     await until(() => linesOf(path).length === 4, 10_000, 'all lines are written');
     assert.deepEqual(
       linesOf(path).map((line) => line.replace(/^\S+ /, '')),
-      ['first', 'second', 'a\\\\xff\\u001b', 'no end'].map((line) => `[ERROR] ${line} room=-`),
+      ['first', 'second', 'a\\\\xff\\u001b', 'no end'].map(
+        (line) => `[ERROR] ${line} room=outbound pid=4711`,
+      ),
     );
     for (let count = 0; count < 50; count++) writeSync(home.output, 'again and again\n'.repeat(200));
     await until(() => /standard error dropped/.test(linesOf(path).join()), 10_000, 'it is told');
     const entries = (): number => linesOf(path).filter((line) => /again and again/.test(line)).length;
-    const dropped = (): number => sumOf(linesOf(path).join('\n'), /too many dropped=(\d+) room=-/g);
+    const dropped = (): number =>
+      sumOf(linesOf(path).join('\n'), /too many dropped=(\d+) room=outbound pid=4711/g);
     await until(() => entries() + dropped() === 10_000, 10_000, 'all lines are accounted for');
     assert.ok(entries() < 2500);
   });

@@ -22,7 +22,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, describe, it } from 'node:test';
 import type { Message } from '../../src/ipc/message.ts';
-import { giveOutput, LogFiles, type LogPlace } from '../../src/master/log-files.ts';
+import { LogFiles, type LogPlace } from '../../src/master/log-files.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'sallyport-log-files-'));
 after(() => rmSync(folder, { recursive: true }));
@@ -187,19 +187,5 @@ describe('the log’s file', () => {
       open.filter((target) => target.startsWith(folder)),
       [],
     );
-  });
-});
-
-describe('the output of rooms', () => {
-  it('is given with standard error, and both stay open', () => {
-    const sent: unknown[] = [];
-    const take = (message: Message, descriptors: readonly number[] = []): boolean =>
-      sent.push([message, descriptors]) > 0;
-    giveOutput({ send: take, handOver: () => assert.fail('they are the master’s, too') }, 77);
-    const head = { kind: 'descriptors', purpose: 'output', peer: 'journal' };
-    assert.deepEqual(sent, [
-      [{ ...head, index: 0 }, [77]],
-      [{ ...head, index: 1 }, [2]],
-    ]);
   });
 });
