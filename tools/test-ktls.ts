@@ -30,7 +30,7 @@ const PATIENCE = 10;
 
 /** What the guest runs: its exit code says whether all has passed. */
 function guestScript(): string {
-  const run = `${process.execPath} --test --test-reporter=spec --test-concurrency=1 --test-force-exit --test-timeout=${TEST_MS_MAX}`;
+  const run = `${process.execPath} --test --test-reporter=spec --test-concurrency=1 --test-force-exit --import=${root}/tools/whole-results.ts --test-timeout=${TEST_MS_MAX}`;
   return `cd ${root} || exit 1
 export HOME=/tmp NO_COLOR=1 SALLYPORT_TEST_PATIENCE=${PATIENCE} SALLYPORT_PATIENCE=${PATIENCE} PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 export SALLYPORT_BIN=${root}/bin/sallyport SALLYPORT_TLS_MODULE=/run/tls.ko
