@@ -163,9 +163,10 @@ describe('the journal', { timeout: 240_000 }, () => {
     const filler = join(disk.folder, 'filler');
     const home = await open(path);
     const sink = home.peer('edge', 0);
-    writeFileSync(filler, Buffer.alloc(20_000));
+    // Without it there is room for all that may still wait.
+    writeFileSync(filler, Buffer.alloc(DISK_BYTES - 65_536));
     await sendAll(sink, numbered('entry', 2000, 100));
-    await until(() => statSync(path).size > 40_000, 10_000, 'the disk is full');
+    await until(() => home.room.unwritten > 0, 20_000, 'the disk is full');
     rmSync(filler);
     // No entry has to come for that.
     await until(() => /Log entries dropped/.test(readFileSync(path, 'utf8')), 10_000, 'it tells');
@@ -362,10 +363,12 @@ async function readUntil(reader: number, isAll: (text: string) => boolean): Prom
   return text;
 }
 
-/** A disk of 64 KiB, seen from here through another process’ eyes: nobody else has it mounted. */
+const DISK_BYTES = 512 * 1024;
+
+/** A disk of DISK_BYTES, seen from here through another process’ eyes: nobody else has it mounted. */
 async function smallDisk(): Promise<{ folder: string; end: () => void }> {
   const folder = openFolder();
-  const script = `mount -t tmpfs -o size=64k,mode=755 none ${folder} && echo mounted && exec cat`;
+  const script = `mount -t tmpfs -o size=${DISK_BYTES},mode=755 none ${folder} && echo mounted && exec cat`;
   const holder = spawn('unshare', ['--mount', 'sh', '-c', script], { stdio: ['pipe', 'pipe', 'inherit'] });
   await new Promise((resolve) => holder.stdout.once('data', resolve));
   return { folder: `/proc/${holder.pid}/root${folder}`, end: () => holder.stdin.end() };
