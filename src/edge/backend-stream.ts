@@ -38,6 +38,8 @@ export interface BackendStream {
   /** Stops the backend's content; what is on its way still comes. */
   pause(): void;
   resume(): void;
+  /** So many bytes of content have gone to the client without having been received here. */
+  onForwarded?(moved: number): void;
   /** After a 101: bytes both ways are opaque. */
   startTunnel(): void;
   /** The client's half of a tunnel has ended. */

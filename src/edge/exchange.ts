@@ -37,7 +37,7 @@ import {
 } from '../http/message.ts';
 import { isNormalPath, normalizePath } from '../http/path.ts';
 import { type BufferId, NO_BUFFER } from '../io/buffer-pool.ts';
-import type { FileHandle, Reactor } from '../io/reactor.ts';
+import type { FileHandle, Handle, Reactor } from '../io/reactor.ts';
 import type { AccessRecord } from '../log/line.ts';
 import type { ClientAddress } from './client-address.ts';
 import type { EdgeContext } from './context.ts';
@@ -286,6 +286,12 @@ export class Exchange implements ResponseTarget, VariableSource {
     if (this.responder !== null && this.phase < X_ENDED) this.responder.onFileSent(result);
   }
 
+  /** What `forward` began has ended. */
+  onForwarded(moved: number): void {
+    this.responseBytes += moved;
+    if (this.responder !== null && this.phase < X_ENDED) this.responder.onForwarded?.(moved);
+  }
+
   /** The client is gone (or timed out while it was to read): nothing can be sent any more. */
   onStreamGone(code: number): void {
     if (this.phase >= X_ENDED) return;
@@ -428,6 +434,15 @@ export class Exchange implements ResponseTarget, VariableSource {
     assert(this.phase === X_RESPONDING && this.hasContent, 'content without a head');
     this.responseBytes += length;
     this.stream?.sendFile(file, fileOffset, length);
+  }
+
+  /** Content that a backend's socket is still to receive, within what was declared. False: it can't be moved. */
+  forward(source: Handle, length: number): boolean {
+    assert(this.phase === X_RESPONDING, 'content without a head');
+    const { response } = this;
+    const declared =
+      response.bodyKind === BODY_LENGTH && length <= response.contentLength - this.responseBytes;
+    return declared && this.hasContent && !this.tunnel && this.stream?.forward?.(source, length) === true;
   }
 
   flush(): void {

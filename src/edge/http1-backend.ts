@@ -53,6 +53,9 @@ const TICK_MS = 1000;
 const INTERIM_MAX = 32;
 /** Content still to come from which on it is received in large pieces on request. */
 const BULK_BYTES = 65536;
+/** Content still to come from which on the kernel moves it to the client, and how much at once: its end is told each time. */
+const FORWARD_BYTES_MIN = 131072;
+const FORWARD_BYTES_MAX = 524288;
 /** Content of the last response from which on the next one is received in large pieces from its start. */
 const BULKY_BYTES = 32768;
 /**
@@ -98,6 +101,9 @@ export class Http1Backend implements BackendStream, SocketHandler, TimerHandler 
   private bulky: boolean;
   private sendFailed: boolean;
   private wantsWritable: boolean;
+  /** Bytes that the kernel was asked to move to the client, 0: none; and those still to come at the timer's last look. */
+  private forwarding: number;
+  private forwardLeft: number;
   /** What was queued, and what the backend had acknowledged, at the timer's last look. */
   private queuedBefore: number;
   private acknowledgedBefore: number;
@@ -130,6 +136,8 @@ export class Http1Backend implements BackendStream, SocketHandler, TimerHandler 
     this.bulky = false;
     this.sendFailed = false;
     this.wantsWritable = false;
+    this.forwarding = 0;
+    this.forwardLeft = 0;
     this.queuedBefore = 0;
     this.acknowledgedBefore = -1;
     this.served = 0;
@@ -304,6 +312,7 @@ export class Http1Backend implements BackendStream, SocketHandler, TimerHandler 
     if (this.state === S_IDLE) this.server.dropIdle(this);
     this.state = S_CLOSED;
     this.responder = null;
+    this.forwarding = 0;
     this.context.reactor.timers.disarm(this.timer);
     const engine = this.engine;
     if (engine !== null) {
@@ -572,7 +581,34 @@ export class Http1Backend implements BackendStream, SocketHandler, TimerHandler 
 
   private receive(): void {
     if (this.peerEnded || this.paused || this.state >= S_FLUSH || this.state === S_CONNECTING) return;
-    this.input.want(this.wantsBulk());
+    if (this.forwarding === 0 && !this.startForward()) this.input.want(this.wantsBulk());
+  }
+
+  /** Has the kernel move what is left of long content, or the next part of it. False: it is to be received. */
+  private startForward(): boolean {
+    const { engine, responder } = this;
+    if (this.state !== S_BODY || this.tls !== null || engine === null || responder === null) return false;
+    const left = engine.decoder.remainingBytes;
+    if (left < FORWARD_BYTES_MIN || responder.responseHead.bodyKind !== BODY_LENGTH) return false;
+    this.input.stop();
+    const length = left < FORWARD_BYTES_MAX + FORWARD_BYTES_MIN ? left : FORWARD_BYTES_MAX;
+    if (!this.input.isQuiet || !responder.forward(this.handle, length)) return false;
+    this.forwarding = length;
+    this.forwardLeft = length;
+    return true;
+  }
+
+  onForwarded(moved: number): void {
+    const { engine, forwarding } = this;
+    if (forwarding === 0 || engine === null) return;
+    this.forwarding = 0;
+    this.touch();
+    engine.decoder.skip(moved);
+    if (engine.decoder.ended) this.responseEnd(engine.decoder.trailers);
+    if (!this.isOpen) return;
+    // Its end, or its failure, is still to be received.
+    if (moved < forwarding) this.input.want(false);
+    else this.receive();
   }
 
   private wantsBulk(): boolean {
@@ -647,7 +683,7 @@ export class Http1Backend implements BackendStream, SocketHandler, TimerHandler 
   /** Whether nothing has come for too long while it is the backend that everybody waits for. */
   private isOverdue(nowMs: number): boolean {
     const { responder } = this;
-    if (responder === null || this.takesBytes()) return false;
+    if (responder === null || this.takesBytes() || this.movesBytes(responder)) return false;
     const queued = this.queuedBytes();
     const silentMs = nowMs - this.sinceMs;
     if (this.state === S_TUNNEL) {
@@ -669,6 +705,16 @@ export class Http1Backend implements BackendStream, SocketHandler, TimerHandler 
     this.acknowledgedBefore = acknowledged;
     if (moved) this.touch();
     return moved;
+  }
+
+  /** Whether what the kernel moves has gone on since the last look, or waits for the client. */
+  private movesBytes(responder: ProxyResponder): boolean {
+    if (this.forwarding === 0) return false;
+    const left = this.context.reactor.sendFromLeft(this.handle);
+    const moves = left !== this.forwardLeft || responder.awaitsClient;
+    this.forwardLeft = left;
+    if (moves) this.touch();
+    return moves;
   }
 
   private checkIdle(nowMs: number): void {

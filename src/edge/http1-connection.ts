@@ -32,7 +32,7 @@ import type { EdgeContext } from './context.ts';
 import { type Exchange, NO_FIELDS, X_ENDED } from './exchange.ts';
 import type { ServerEngine } from './http1-engine.ts';
 import { writeInformational, writeResponseHead } from './http1-response.ts';
-import { TAG_FILE } from './message-out.ts';
+import { TAG_FILE, TAG_FORWARDED } from './message-out.ts';
 import type { RouteAction } from './route.ts';
 import { SocketInput } from './socket-input.ts';
 import { StallWatch } from './stall-watch.ts';
@@ -537,6 +537,10 @@ export class Http1Connection implements SocketHandler, TimerHandler, DownstreamS
     this.wantsWritable = true;
   }
 
+  forward(source: Handle, length: number): boolean {
+    return this.engine !== null && !this.broken && this.engine.out.forward(source, length);
+  }
+
   sendEnd(trailers: FieldSection): void {
     const out = this.engine?.out;
     if (out !== undefined && !this.broken && !out.end(trailers)) this.fatal();
@@ -564,7 +568,8 @@ export class Http1Connection implements SocketHandler, TimerHandler, DownstreamS
       return;
     }
     this.engine?.out.pass();
-    if (tag === TAG_FILE && this.exchange !== null) this.exchange.onFileSent(result);
+    if (tag === TAG_FILE) this.exchange?.onFileSent(result);
+    else if (tag === TAG_FORWARDED) this.exchange?.onForwarded(result);
     if (!this.wantsWritable && this.state !== S_LINGER && this.input.isEmpty) return;
     const queued = this.port.sendQueuedBytes(this.handle);
     if (this.wantsWritable && queued < SEND_LOW_BYTES) {

@@ -41,6 +41,8 @@ const ZERO = 0x30;
 export const TAG_BYTES = 1;
 /** Tag of a file's segment. */
 export const TAG_FILE = 2;
+/** Tag of what the kernel moves out of another socket. */
+export const TAG_FORWARDED = 3;
 
 export class MessageOut {
   private readonly pool: BufferPool;
@@ -210,6 +212,14 @@ export class MessageOut {
     this.crlfDue = this.chunked;
     this.port?.sendFile(this.handle, file, fileOffset, length, TAG_FILE);
     return true;
+  }
+
+  /** Content that another socket is still to receive: moved by the kernel, after what was written. False: it can't be. */
+  forward(source: Handle, length: number): boolean {
+    const { port } = this;
+    if (this.chunked || port?.sendFrom === undefined) return false;
+    this.flush();
+    return port.sendFrom(this.handle, source, length, TAG_FORWARDED) === 0;
   }
 
   /** The last chunk with its trailers, if content is chunked; then all leaves. False: memory is exhausted. */

@@ -37,6 +37,7 @@ import {
 } from '../http/message.ts';
 import { removeHopByHop } from '../http1/hop-by-hop.ts';
 import type { BufferId } from '../io/buffer-pool.ts';
+import type { Handle } from '../io/reactor.ts';
 import type { BackendServer } from './backend-server.ts';
 import type { BackendStream } from './backend-stream.ts';
 import type { EdgeContext } from './context.ts';
@@ -517,6 +518,20 @@ export class ProxyResponder implements Responder, TunnelEnds {
     // The exchange may have found a fault in it and be over.
     if (this.exchange !== null && exchange.sendQueuedBytes() >= sendHighBytes(this.context.reactor.pool))
       this.backend?.pause();
+  }
+
+  /** Content that the backend's socket is still to receive goes to the client by itself. False: it can't. */
+  forward(source: Handle, length: number): boolean {
+    return this.pace === null && this.exchange !== null && this.exchange.forward(source, length);
+  }
+
+  onForwarded(moved: number): void {
+    this.backend?.onForwarded?.(moved);
+  }
+
+  /** Whether it is the client's turn: it has not taken all that came. */
+  get awaitsClient(): boolean {
+    return this.exchange !== null && this.exchange.sendQueuedBytes() > 0;
   }
 
   /** Nothing more is there for now: what the client can have, it gets. */

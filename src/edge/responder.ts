@@ -17,6 +17,8 @@ export interface Responder {
   onWritable(): void;
   /** What `sendFile` began has ended: `result` is its length, fewer bytes if the file ended early, or -errno. */
   onFileSent(result: number): void;
+  /** So many bytes of what `forward` began have gone to the client; fewer than asked for where the backend's socket ended. */
+  onForwarded?(moved: number): void;
   /** The exchange is over without the responder's doing (client gone, timeout, shutdown): release everything, call nothing. */
   onAbort(): void;
 }

@@ -85,6 +85,11 @@ export class SocketInput {
     return this.offset === this.end && (this.queue === null || this.queue.isEmpty);
   }
 
+  /** Nothing is here, and nothing was asked for that could still come. */
+  get isQuiet(): boolean {
+    return this.isEmpty && this.receiving === RX_NONE;
+  }
+
   /** The piece at hand is the caller's now, with its reference. */
   detach(): void {
     this.buffer = NO_BUFFER;

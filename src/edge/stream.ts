@@ -6,7 +6,7 @@
 import type { FieldSection } from '../http/fields.ts';
 import type { RequestHead, ResponseHead } from '../http/message.ts';
 import type { BufferId } from '../io/buffer-pool.ts';
-import type { FileHandle } from '../io/reactor.ts';
+import type { FileHandle, Handle } from '../io/reactor.ts';
 import type { ClientAddress } from './client-address.ts';
 import type { RouteAction } from './route.ts';
 
@@ -30,6 +30,11 @@ export interface DownstreamStream {
   /** Content; one reference of `buffer` passes. */
   sendData(buffer: BufferId, offset: number, length: number): void;
   sendFile(file: FileHandle, fileOffset: number, length: number): void;
+  /**
+   * Content that a backend's socket is still to receive, moved by the kernel: `Exchange.onForwarded` tells how much was.
+   * False where it can't be; then it is received and sent. Absent where it never can.
+   */
+  forward?(source: Handle, length: number): boolean;
   /** The response is complete. `trailers` may be empty. */
   sendEnd(trailers: FieldSection): void;
   /** What was sent so far leaves now. */

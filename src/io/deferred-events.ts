@@ -15,13 +15,16 @@ export const CONNECTED = 4;
 export const CLOSED = 5;
 /** A listener has stopped accepting for good: nothing but the handle. */
 export const ACCEPT_LEFT = 6;
+/** What a socket receives does not go elsewhere any more: nothing but the handle. */
+export const SOURCE_FREE = 7;
 export type DeferredKind =
   | typeof SEND_RESULT
   | typeof RECEIVE_END
   | typeof FILE_RESULT
   | typeof CONNECTED
   | typeof CLOSED
-  | typeof ACCEPT_LEFT;
+  | typeof ACCEPT_LEFT
+  | typeof SOURCE_FREE;
 
 export interface DeferredReceiver {
   onDeferred(kind: DeferredKind, handle: number, first: number, second: number): void;

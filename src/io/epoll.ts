@@ -181,6 +181,7 @@ export class EpollReactor extends KernelReactor<EpollSocket> {
     close(this.set.fd);
     close(this.timer);
     this.files.destroy();
+    this.pipes.destroy();
     this.argument.unmap();
     // The arena stays mapped: a read on another thread may still end.
   }
@@ -198,7 +199,8 @@ export class EpollReactor extends KernelReactor<EpollSocket> {
       if (socket.closing || socket.handle === 0) continue;
       if (socket.isListener) this.flushAccept(socket);
       else if (socket.connected) {
-        if (socket.readable && socket.receiveWant !== NOTHING) this.markReady(socket);
+        if (socket.readable && socket.receiveWant !== NOTHING && socket.forwardTo === null)
+          this.markReady(socket);
         if (!socket.blocked) this.flushSend(socket);
       }
     }
@@ -291,7 +293,8 @@ export class EpollReactor extends KernelReactor<EpollSocket> {
     }
     if ((mask & ~EPOLLOUT) !== 0 && socket.receiveEnd === NOT_ENDED) {
       socket.readable = true;
-      if (socket.receiveWant !== NOTHING) this.receive(socket);
+      if (socket.forwardTo !== null) this.markDirty(socket.forwardTo as EpollSocket);
+      else if (socket.receiveWant !== NOTHING) this.receive(socket);
     }
   }
 
@@ -315,6 +318,12 @@ export class EpollReactor extends KernelReactor<EpollSocket> {
     }
   }
 
+  /** What came last may have been left: the next look tells. */
+  protected override sourceFree(source: EpollSocket): void {
+    source.readable = true;
+    super.sourceFree(source);
+  }
+
   protected override onAdmitted(socket: EpollSocket): void {
     // Out of watches or memory: the connection can't be served.
     if (this.set.add(socket.fd, WATCH_READS, socket.handle) < 0) this.startClose(socket);
@@ -328,9 +337,8 @@ export class EpollReactor extends KernelReactor<EpollSocket> {
     for (let index = 0; index < ready.length; index++) {
       const socket = ready[index];
       socket.ready = false;
-      if (socket.liveHandle !== 0 && socket.readable && socket.receiveWant !== NOTHING) {
-        this.receive(socket);
-      }
+      const mayRead = socket.liveHandle !== 0 && socket.readable && socket.forwardTo === null;
+      if (mayRead && socket.receiveWant !== NOTHING) this.receive(socket);
     }
     ready.length = 0;
   }
@@ -405,6 +413,7 @@ export class EpollReactor extends KernelReactor<EpollSocket> {
   protected override startClose(socket: EpollSocket): void {
     socket.liveHandle = 0;
     socket.closing = true;
+    this.leaveForward(socket);
     this.segments.drop(socket, 0);
     close(socket.fd);
     socket.fd = -1;

@@ -55,8 +55,10 @@ import {
   FILE_RESULT,
   RECEIVE_END,
   SEND_RESULT,
+  SOURCE_FREE,
 } from './deferred-events.ts';
 import { OpenFiles } from './open-files.ts';
+import { Pipes } from './pipes.ts';
 import type {
   FileHandle,
   FileHandler,
@@ -89,6 +91,8 @@ export interface ReactorLimits {
   readonly fileOperationsMax: number;
   /** Queued segments of all sockets together. */
   readonly segmentsMax: number;
+  /** Pairs of sockets that bytes are moved between at once (`sendFrom`). */
+  readonly pipes: number;
   /** Whether the arena asks for huge pages. */
   readonly hugePages: boolean;
 }
@@ -98,6 +102,7 @@ export const DEFAULT_LIMITS: ReactorLimits = {
   filesMax: 16384,
   fileOperationsMax: 4096,
   segmentsMax: 131072,
+  pipes: 32,
   hugePages: false,
 };
 
@@ -129,6 +134,7 @@ export abstract class KernelReactor<S extends SocketSlot> implements Reactor, De
   /** Sockets whose receive found no buffer. */
   protected readonly starved: S[];
   protected readonly deferred: DeferredEvents;
+  protected readonly pipes: Pipes;
   protected readonly files: OpenFiles;
   protected readonly segments: SendSegments;
   /** Node's event loop has work; what `turn` returns. */
@@ -170,7 +176,15 @@ export abstract class KernelReactor<S extends SocketSlot> implements Reactor, De
     this.starved = [];
     this.deferred = new DeferredEvents();
     this.files = new OpenFiles(limits.filesMax, limits.fileOperationsMax);
-    this.segments = new SendSegments(this.pool, this.files, this.deferred, this.counters, limits.segmentsMax);
+    this.pipes = new Pipes(limits.pipes, ({ handle }) => this.deferred.push(SOURCE_FREE, handle, 0, 0));
+    this.segments = new SendSegments(
+      this.pool,
+      this.files,
+      this.pipes,
+      this.deferred,
+      this.counters,
+      limits.segmentsMax,
+    );
     this.nodeHasWork = false;
     this.destroying = false;
     this.makeSocket = makeSocket;
@@ -282,6 +296,22 @@ export abstract class KernelReactor<S extends SocketSlot> implements Reactor, De
     const socket = this.find(handle);
     if (socket === this.nobody) return;
     if (this.segments.appendFile(socket, file, fileOffset, length, tag)) this.markDirty(socket);
+  }
+
+  sendFrom(handle: Handle, source: Handle, length: number, tag: number): number {
+    const socket = this.find(handle);
+    const from = this.find(source);
+    if (socket === this.nobody || from === this.nobody) return -EBADF;
+    const isBusy = from.receiveWant !== NOTHING || from.receiveEnd !== NOT_ENDED || this.receiveIsArmed(from);
+    if (isBusy || from.forwardTo !== null || socket.pipe !== null) return -EBUSY;
+    if (from.kernelTls || socket.kernelTls) return -EOPNOTSUPP;
+    if (this.pipes.isEmpty) return -EMFILE;
+    if (this.segments.appendForwarded(socket, from, length, tag)) this.markDirty(socket);
+    return 0;
+  }
+
+  sendFromLeft(source: Handle): number {
+    return this.find(source).forwardTo?.forwardLeft ?? 0;
   }
 
   startKernelTls(handle: Handle, direction: KernelTlsDirection, key: KernelTlsKey): number {
@@ -421,12 +451,29 @@ export abstract class KernelReactor<S extends SocketSlot> implements Reactor, De
       case CONNECTED:
         this.connectEnded(socket, first);
         break;
+      case SOURCE_FREE:
+        this.sourceFree(socket);
+        break;
       case ACCEPT_LEFT:
         socket.listenerHandler.onAcceptLeft?.(handle);
         break;
       default:
         unreachable(kind);
     }
+  }
+
+  /** What came from this socket has gone elsewhere, and does so no more. */
+  protected sourceFree(source: S): void {
+    if (source.receiveWant !== NOTHING) this.markDirty(source);
+  }
+
+  /** For one that closes: what it was to deliver ends early. */
+  protected leaveForward(socket: S): void {
+    const to = socket.forwardTo as S | null;
+    if (to === null) return;
+    socket.forwardTo = null;
+    to.forwardFrom = null;
+    this.markDirty(to);
   }
 
   /** A connect ended: 0 or -errno. */

@@ -144,9 +144,13 @@ export interface Reactor {
    * Queues `length` bytes that `source`, another connected socket, is still to receive; the kernel moves them (splice)
    * without a copy. Until `onSend` the source receives nothing by itself, neither bytes nor its end. `onSend` brings
    * `length`; less where the source ended or failed before that; or -errno where this socket failed. Closing the source
-   * ends the segment early. `tag` is not 0. Absent where the backend can't: the caller receives and sends instead.
+   * ends the segment early. `tag` is not 0. Returns 0, or -errno where nothing was queued and the caller receives and sends
+   * instead: -EBUSY while a receive of the source is still armed or either forwards already, -EMFILE when too many do,
+   * -EOPNOTSUPP where it can't be.
    */
-  sendFrom?(handle: Handle, source: Handle, length: number, tag: number): void;
+  sendFrom(handle: Handle, source: Handle, length: number, tag: number): number;
+  /** Bytes of a `sendFrom` that this source has not delivered yet: whether it does can be seen from it. */
+  sendFromLeft(source: Handle): number;
   /**
    * Kernel TLS, with `receiveAtMost` and `sendRecord`: all three, or none where the backend can't. Gives the kernel the
    * key of one direction: what is sent or received from now on is content of application data. 0 or -errno: -EBUSY
@@ -168,7 +172,7 @@ export interface Reactor {
     length: number,
     tag: number,
   ): void;
-  /** Bytes queued that the kernel has not taken yet. */
+  /** Bytes queued that the kernel has not taken yet; of a `sendFrom` those that have come from its source. */
   sendQueuedBytes(handle: Handle): number;
   /**
    * Bytes that the peer has acknowledged since the connection began (TCP_INFO's tcpi_bytes_acked), or -1 where

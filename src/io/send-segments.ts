@@ -6,7 +6,7 @@
  * for all sockets together; a socket that finds none fails with -ENOBUFS.
  *
  * `writeNow` sends with plain system calls on a non-blocking socket: all that the epoll backend does, and
- * what the io_uring backend does for files.
+ * what the io_uring backend does for files and for what another socket receives.
  */
 
 import { assert } from '../base/assert.ts';
@@ -16,22 +16,29 @@ import { sendRecord } from '../sys/kernel-tls.ts';
 import { negated, send, sendmsg } from '../sys/libc.ts';
 import { type MappedMemory, mapPrivate } from '../sys/memory.ts';
 import { MSG_DONTWAIT, MSG_MORE, MSG_NOSIGNAL } from '../sys/socket.ts';
+import { emptyPipe, fillPipe } from '../sys/splice.ts';
 import { type BufferId, type BufferPool, NO_BUFFER } from './buffer-pool.ts';
 import { type DeferredEvents, SEND_RESULT } from './deferred-events.ts';
 import type { OpenFiles } from './open-files.ts';
+import type { Pipes } from './pipes.ts';
 import type { FileHandle, ReactorCounters } from './reactor.ts';
 import { NO_SEGMENT, type SocketSlot } from './socket-slot.ts';
 
 // A record is eight words.
-const BUFFER = 0; // BufferId, or NO_BUFFER for a piece of a file
+const BUFFER = 0; // BufferId, or NO_BUFFER for a piece of a file and for what another socket receives
 const OFFSET = 1; // arena offset of what is left
 const LEFT = 2; // bytes left
 const TOTAL = 3; // bytes at the start
 const TAG = 4;
 const NEXT = 5;
-const FILE = 6;
+const FILE = 6; // FileHandle, or FORWARDED
 const RECORD = 7; // type of a record that kernel TLS is to send; 0 for content
 const RECORD_SHIFT = 3;
+
+/** In place of a file: what another socket is to receive, of which the socket itself knows the rest. */
+const FORWARDED = -1;
+/** `writeForwarded`: the source has nothing at present. Not an errno. */
+const SOURCE_EMPTY = -0x10000;
 
 /** iovec entries of one sendmsg(2), behind the msghdr in the argument page. */
 const VECTORS_MAX = 64;
@@ -43,11 +50,19 @@ export const QUEUE_EMPTY = 0;
 export const BLOCKED = 1;
 export const BUDGET_SPENT = 2;
 export const FAILED = 3;
-export type WriteStatus = typeof QUEUE_EMPTY | typeof BLOCKED | typeof BUDGET_SPENT | typeof FAILED;
+/** The socket that the next bytes come from has none at present. */
+export const SOURCE_WAITS = 4;
+export type WriteStatus =
+  | typeof QUEUE_EMPTY
+  | typeof BLOCKED
+  | typeof BUDGET_SPENT
+  | typeof FAILED
+  | typeof SOURCE_WAITS;
 
 export class SendSegments {
   private readonly pool: BufferPool;
   private readonly files: OpenFiles;
+  private readonly pipes: Pipes;
   private readonly deferred: DeferredEvents;
   private readonly counters: ReactorCounters;
   private readonly records: Int32Array;
@@ -61,12 +76,14 @@ export class SendSegments {
   constructor(
     pool: BufferPool,
     files: OpenFiles,
+    pipes: Pipes,
     deferred: DeferredEvents,
     counters: ReactorCounters,
     segmentsMax: number,
   ) {
     this.pool = pool;
     this.files = files;
+    this.pipes = pipes;
     this.deferred = deferred;
     this.counters = counters;
     this.segmentsMax = segmentsMax;
@@ -140,6 +157,30 @@ export class SendSegments {
     return true;
   }
 
+  /** Queues `length` bytes that `source` is still to receive. A pipe must be free, and neither may forward already. */
+  appendForwarded(socket: SocketSlot, source: SocketSlot, length: number, tag: number): boolean {
+    const segment = socket.sendErrno === 0 ? this.take() : NO_SEGMENT;
+    if (segment === NO_SEGMENT) {
+      this.refuse(socket, tag);
+      return false;
+    }
+    const record = segment << RECORD_SHIFT;
+    this.records[record + BUFFER] = NO_BUFFER;
+    this.records[record + FILE] = FORWARDED;
+    this.records[record + TAG] = tag;
+    this.records[record + NEXT] = NO_SEGMENT;
+    this.records[record + RECORD] = 0;
+    this.link(socket, segment);
+    socket.sendFiles++;
+    source.forwardTo = socket;
+    socket.forwardFrom = source;
+    socket.pipe = this.pipes.take();
+    socket.pipeBytes = 0;
+    socket.forwardLeft = length;
+    socket.forwardTotal = length;
+    return true;
+  }
+
   next(segment: number): number {
     return this.records[(segment << RECORD_SHIFT) + NEXT];
   }
@@ -155,6 +196,10 @@ export class SendSegments {
 
   isFile(segment: number): boolean {
     return this.records[(segment << RECORD_SHIFT) + BUFFER] === NO_BUFFER;
+  }
+
+  private isForwarded(segment: number): boolean {
+    return this.isFile(segment) && this.records[(segment << RECORD_SHIFT) + FILE] === FORWARDED;
   }
 
   private isRecord(segment: number): boolean {
@@ -230,10 +275,13 @@ export class SendSegments {
       const isRecord = this.isRecord(socket.sendHead);
       const result = isRecord
         ? this.writeRecord(socket, socket.sendHead)
-        : this.isFile(socket.sendHead)
-          ? this.writeFile(socket, socket.sendHead, left)
-          : this.writeBuffers(socket);
+        : this.isForwarded(socket.sendHead)
+          ? this.writeForwarded(socket, socket.sendHead)
+          : this.isFile(socket.sendHead)
+            ? this.writeFile(socket, socket.sendHead, left)
+            : this.writeBuffers(socket);
       if (result === -EINTR) continue;
+      if (result === SOURCE_EMPTY) return SOURCE_WAITS;
       if (result === -EAGAIN) return BLOCKED;
       if (result < 0) {
         this.fail(socket, result);
@@ -348,6 +396,45 @@ export class SendSegments {
     return result;
   }
 
+  /**
+   * Moves bytes from the source to the socket: a pipe's worth at most. Returns bytes, 0 when the segment has ended
+   * (all has left, or the source has ended, failed or was closed), SOURCE_EMPTY, or -errno of the socket itself.
+   */
+  private writeForwarded(socket: SocketSlot, segment: number): number {
+    const { pipe, forwardFrom } = socket;
+    assert(pipe !== null, 'bytes are forwarded without a pipe');
+    if (socket.pipeBytes === 0) {
+      const wanted = forwardFrom === null ? 0 : Math.min(socket.forwardLeft, pipe.capacity);
+      const filled = forwardFrom === null || wanted === 0 ? 0 : fillPipe(pipe, forwardFrom.fd, wanted);
+      if (filled === -EAGAIN) return SOURCE_EMPTY;
+      if (filled === -EINTR) return filled;
+      if (filled <= 0) {
+        this.endForwarded(socket, segment);
+        return 0;
+      }
+      this.counters.bytesReceived += filled;
+      socket.forwardLeft -= filled;
+      socket.pipeBytes = filled;
+      socket.sendQueuedBytes += filled;
+    }
+    const result = emptyPipe(pipe, socket.fd, socket.pipeBytes);
+    if (result <= 0) return result === 0 ? -EIO : result;
+    this.counters.bytesSent += result;
+    socket.pipeBytes -= result;
+    socket.sendQueuedBytes -= result;
+    if (socket.pipeBytes === 0 && socket.forwardLeft === 0) this.endForwarded(socket, segment);
+    return result;
+  }
+
+  private endForwarded(socket: SocketSlot, segment: number): void {
+    const record = segment << RECORD_SHIFT;
+    const moved = socket.forwardTotal - socket.forwardLeft;
+    this.unlinkHead(socket, segment, record);
+    socket.sendFiles--;
+    this.pipes.release(socket);
+    this.deferred.push(SEND_RESULT, socket.handle, this.records[record + TAG], moved);
+  }
+
   private refuse(socket: SocketSlot, tag: number): void {
     if (socket.sendErrno === 0) this.fail(socket, -ENOBUFS);
     if (tag !== 0) this.deferred.push(SEND_RESULT, socket.handle, tag, socket.sendErrno);
@@ -357,6 +444,7 @@ export class SendSegments {
     const segment = socket.sendHead;
     const record = segment << RECORD_SHIFT;
     const buffer = this.records[record + BUFFER];
+    if (this.isForwarded(segment)) this.pipes.release(socket);
     this.unlinkHead(socket, segment, record);
     if (buffer === NO_BUFFER || this.isRecord(segment)) socket.sendFiles--;
     if (buffer !== NO_BUFFER) this.pool.release(buffer);

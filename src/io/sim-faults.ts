@@ -34,6 +34,8 @@ export interface SimFaults {
   /** That accepting or connecting fails with EMFILE. */
   readonly acceptFailure: number;
   readonly connectFailure: number;
+  /** That no pipe is free to forward through. */
+  readonly pipeFailure: number;
   /** That a receive begins somewhere inside its buffer rather than at its start. */
   readonly offsetReceive: number;
   /** That data arrived before `receiveStop` (a connection before `acceptPause`) still comes after it. */
@@ -67,6 +69,7 @@ export const NO_FAULTS: SimFaults = {
   starve: 0,
   acceptFailure: 0,
   connectFailure: 0,
+  pipeFailure: 0,
   offsetReceive: 0,
   late: 0,
   resetDiscards: 0,
@@ -112,6 +115,7 @@ export function randomFaults(random: Random): SimFaults {
     starve: some(200),
     acceptFailure: some(100),
     connectFailure: some(100),
+    pipeFailure: some(500),
     resetDiscards: random.below(2),
     fileFailure: some(100),
   };

@@ -4,7 +4,6 @@
  */
 
 import { constants } from 'node:os';
-import { assert } from '../base/assert.ts';
 import type { BufferId } from './buffer-pool.ts';
 import { NO_BUFFER } from './buffer-pool.ts';
 import type { FileHandle, Handle, ListenerHandler, SocketHandler } from './reactor.ts';
@@ -125,6 +124,8 @@ export class ListenerSlot implements Slot, EndpointOwner {
   }
 }
 
+const NO_BYTES = new Uint8Array(0);
+
 /** Bytes, a part of a file, or what another socket is to receive, that wait to be sent. */
 class Segment {
   readonly buffer: BufferId;
@@ -137,6 +138,8 @@ class Segment {
   /** Queued after `shutdownSend`. */
   readonly afterFin: boolean;
   sent: number;
+  /** What came from `source` and has not left. */
+  piped: Uint8Array;
 
   constructor(
     buffer: BufferId,
@@ -155,6 +158,11 @@ class Segment {
     this.tag = tag;
     this.afterFin = afterFin;
     this.sent = 0;
+    this.piped = NO_BYTES;
+  }
+
+  get isForwarded(): boolean {
+    return this.buffer === NO_BUFFER && this.file === 0;
   }
 }
 
@@ -183,7 +191,7 @@ export class SocketSlot implements Slot, EndpointOwner {
   private sendErrno: number;
   private finWanted: boolean;
   /** Takes all that this socket is to receive. */
-  private forwardTo: SocketSlot | null;
+  forwardTo: SocketSlot | null;
   /** A segment that the kernel may still be reading when the socket is closed. */
   private inFlight: BufferId;
   /** Pairs of tag and result of segments that leave in one operation, to be told together. */
@@ -244,13 +252,28 @@ export class SocketSlot implements Slot, EndpointOwner {
     this.push(new Segment(NO_BUFFER, file, null, fileOffset, length, tag, this.finWanted));
   }
 
-  /** `source` is null where it is closed already. */
-  sendFrom(source: SocketSlot | null, length: number, tag: number): void {
-    assert(source === null || source.forwardTo === null, 'a socket is forwarded twice');
-    if (source !== null) {
-      source.forwardTo = this;
-      source.lateBytes = 0;
-    }
+  /** Whether bytes may come by themselves. */
+  get mayReceive(): boolean {
+    return this.receiving !== RECEIVE_OFF || this.lateBytes > 0;
+  }
+
+  /** Whether another socket's bytes go here. */
+  get forwards(): boolean {
+    return this.forwarding !== null;
+  }
+
+  /** Bytes that another socket is still to deliver here. */
+  get forwardLeft(): number {
+    const { forwarding } = this;
+    return forwarding === null ? 0 : forwarding.length - forwarding.sent - forwarding.piped.length;
+  }
+
+  private get forwarding(): Segment | null {
+    return this.segments.find((segment) => segment.isForwarded) ?? null;
+  }
+
+  sendFrom(source: SocketSlot, length: number, tag: number): void {
+    source.forwardTo = this;
     this.push(new Segment(NO_BUFFER, 0, source, 0, length, tag, this.finWanted));
   }
 
@@ -321,7 +344,7 @@ export class SocketSlot implements Slot, EndpointOwner {
 
   private push(segment: Segment): void {
     this.segments.push(segment);
-    this.queuedBytes += segment.length;
+    if (!segment.isForwarded) this.queuedBytes += segment.length;
     this.node.ready(this);
   }
 
@@ -377,36 +400,31 @@ export class SocketSlot implements Slot, EndpointOwner {
       return endpoint.write(this.node.pool.bytes, segment.offset + segment.sent, left);
     }
     const length = Math.min(left, FILE_PART_BYTES);
-    if (segment.file === 0) return this.writeFrom(endpoint, segment.source, length);
+    if (segment.isForwarded) return this.writeFrom(endpoint, segment, length);
     const count = this.node.fileBytes(segment.file, segment.offset + segment.sent, part.subarray(0, length));
     return count <= 0 ? count : endpoint.write(part, 0, count);
   }
 
-  private writeFrom(endpoint: Endpoint, source: SocketSlot | null, length: number): number {
-    const from = source === null || source.closing ? null : source.endpoint;
-    if (from === null || from.ended) return 0;
-    // A failure shows without bytes too; there is no room for none.
-    const room = Math.min(length, endpoint.writableBytes);
-    if (room === 0) return endpoint.write(part, 0, length);
-    const count = from.read(part, 0, room);
-    if (count <= 0) return count;
-    this.node.counters.bytesReceived += count;
-    return this.writeAll(endpoint, count);
-  }
-
-  /** What was taken from one socket goes into the other: there is room for it. */
-  private writeAll(endpoint: Endpoint, count: number): number {
-    for (let at = 0; at < count; ) {
-      const taken = endpoint.write(part, at, count - at);
-      if (taken < 0) return taken;
-      at += taken;
+  /** As much as the pipe takes comes out of the source, whether or not there is room for it here. */
+  private writeFrom(endpoint: Endpoint, segment: Segment, length: number): number {
+    if (segment.piped.length === 0) {
+      const from = segment.source === null || segment.source.closing ? null : segment.source.endpoint;
+      if (from === null || from.ended) return 0;
+      const count = from.read(part, 0, length);
+      if (count === -EAGAIN) return count;
+      if (count <= 0) return 0;
+      this.node.counters.bytesReceived += count;
+      this.queuedBytes += count;
+      segment.piped = part.slice(0, count);
     }
-    return count;
+    const taken = endpoint.write(segment.piped, 0, segment.piped.length);
+    if (taken > 0) segment.piped = segment.piped.subarray(taken);
+    return taken;
   }
 
   private finishSegment(segment: Segment, result: number, together: boolean): void {
     this.segments.shift();
-    this.queuedBytes -= segment.length - segment.sent;
+    this.queuedBytes -= segment.isForwarded ? segment.piped.length : segment.length - segment.sent;
     this.release(segment);
     if (segment.tag === 0) return;
     if (together) this.results.push(segment.tag, result);

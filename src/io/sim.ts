@@ -39,7 +39,7 @@ import { INODE_DIRECTORY, INODE_FIFO, type SimInode } from './sim-files.ts';
 import { type SimNetwork, type SimNode, shuffle, WALL_START_MS } from './sim-network.ts';
 import { ListenerSlot, type Slot, SocketSlot } from './sim-slots.ts';
 
-const { EACCES, EBADF, EIO, EISDIR, EMFILE } = constants.errno;
+const { EACCES, EBADF, EBUSY, EIO, EISDIR, EMFILE, EOPNOTSUPP } = constants.errno;
 
 const SLOT_BITS = 20;
 const SLOT_MASK = (1 << SLOT_BITS) - 1;
@@ -114,9 +114,9 @@ export class SimReactor implements Reactor, SimNode {
   readonly faults: SimFaults;
   nowMs: number;
   wallMs: number;
-  readonly sendFrom?: (handle: Handle, source: Handle, length: number, tag: number) => void;
   private readonly options: SimNodeOptions;
   private readonly descriptorsMax: number;
+  private readonly forwards: boolean;
   private readonly slots: (Slot | null)[];
   private readonly generations: number[];
   private readonly freeSlots: number[];
@@ -156,7 +156,7 @@ export class SimReactor implements Reactor, SimNode {
     this.turning = false;
     this.destroyed = false;
     this.baseline = [0, 0, 0, 0];
-    if (options.forwards !== false) this.sendFrom = this.forward.bind(this);
+    this.forwards = options.forwards !== false;
     network.nodes.push(this);
   }
 
@@ -242,11 +242,21 @@ export class SimReactor implements Reactor, SimNode {
     this.socketAt(handle)?.sendFile(file, fileOffset, length, tag);
   }
 
-  private forward(handle: Handle, source: Handle, length: number, tag: number): void {
+  sendFrom(handle: Handle, source: Handle, length: number, tag: number): number {
     assert(tag !== 0 && length > 0 && source !== handle, 'sendFrom of nothing');
     const from = this.socketAt(source);
-    assert(from === null || !from.connecting, 'sendFrom a socket that is not connected');
-    this.socketAt(handle)?.sendFrom(from, length, tag);
+    const to = this.socketAt(handle);
+    if (from === null || to === null) return -EBADF;
+    assert(!from.connecting, 'sendFrom a socket that is not connected');
+    if (!this.forwards) return -EOPNOTSUPP;
+    if (from.forwardTo !== null || to.forwards || from.mayReceive) return -EBUSY;
+    if (this.exhausted(this.faults.pipeFailure)) return -EMFILE;
+    to.sendFrom(from, length, tag);
+    return 0;
+  }
+
+  sendFromLeft(source: Handle): number {
+    return this.socketAt(source)?.forwardTo?.forwardLeft ?? 0;
   }
 
   sendQueuedBytes(handle: Handle): number {

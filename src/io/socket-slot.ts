@@ -4,6 +4,7 @@
  */
 
 import { assert } from '../base/assert.ts';
+import type { Pipe } from '../sys/splice.ts';
 import type { Handle, ListenerHandler, SocketHandler } from './reactor.ts';
 
 /** The index of no segment. */
@@ -61,7 +62,16 @@ export class SocketSlot {
   sendHead: number;
   sendTail: number;
   sendQueuedBytes: number;
-  /** Segments in the queue that are pieces of files or records of their own type. */
+  /** `sendFrom`: where what this socket receives goes; null where it receives by itself. */
+  forwardTo: SocketSlot | null;
+  /** `sendFrom`: where the bytes come from (null: it is closed), through which pipe (null: nothing is forwarded here). */
+  forwardFrom: SocketSlot | null;
+  pipe: Pipe | null;
+  /** Bytes in the pipe, those that the source is still to deliver, and those that were asked for. */
+  pipeBytes: number;
+  forwardLeft: number;
+  forwardTotal: number;
+  /** Segments in the queue that are pieces of files, records of their own type, or what another socket receives. */
   sendFiles: number;
   /** Why sending failed, -errno; 0 while it works. */
   sendErrno: number;
@@ -92,6 +102,12 @@ export class SocketSlot {
     this.sendTail = NO_SEGMENT;
     this.sendQueuedBytes = 0;
     this.sendFiles = 0;
+    this.forwardTo = null;
+    this.forwardFrom = null;
+    this.pipe = null;
+    this.pipeBytes = 0;
+    this.forwardLeft = 0;
+    this.forwardTotal = 0;
     this.sendErrno = 0;
     this.shutdownWanted = false;
     this.kernelTls = false;
@@ -122,6 +138,7 @@ export class SocketSlot {
     this.sendErrno = 0;
     this.shutdownWanted = false;
     assert(this.sendHead === NO_SEGMENT && this.sendQueuedBytes === 0, 'a free slot has segments');
+    assert(this.pipe === null && this.forwardTo === null, 'a free slot forwards');
   }
 
   /** Makes it free; the owner is let go. */

@@ -13,6 +13,8 @@ export class UringSocket extends SocketSlot {
   sendingCount: number;
   /** A poll is in flight: for room (only while pieces of files are sent), or for what waits at a listener that leaves. */
   polling: boolean;
+  /** A poll for what another socket is to send on is in flight. */
+  watched: boolean;
   /** It waits for buffers. */
   starved: boolean;
 
@@ -23,6 +25,7 @@ export class UringSocket extends SocketSlot {
     this.cancelling = false;
     this.sendingCount = 0;
     this.polling = false;
+    this.watched = false;
     this.starved = false;
   }
 
@@ -33,5 +36,6 @@ export class UringSocket extends SocketSlot {
     this.cancelling = false;
     this.sendingCount = 0;
     this.polling = false;
+    this.watched = false;
   }
 }

@@ -62,7 +62,7 @@ import { LARGE, MEDIUM, type PoolShape } from './buffer-pool.ts';
 import { ACCEPT_LEFT } from './deferred-events.ts';
 import { DEFAULT_LIMITS, KernelReactor, type ReactorLimits } from './kernel-reactor.ts';
 import { type FileHandle, type FileHandler, type Handle, PENDING, type SocketHandler } from './reactor.ts';
-import { BLOCKED, BUDGET_SPENT } from './send-segments.ts';
+import { BLOCKED, BUDGET_SPENT, SOURCE_WAITS } from './send-segments.ts';
 import { NO_HANDLER, NO_SEGMENT, NOT_ENDED, NOTHING, ONCE, type ReceiveMode, STREAM } from './socket-slot.ts';
 import { UringBuffers } from './uring-buffers.ts';
 import { UringRing } from './uring-ring.ts';
@@ -78,11 +78,12 @@ const RECEIVE_ONCE = 4;
 const SEND = 5;
 const CLOSE = 6;
 const POLL = 7;
+const WATCH = 8;
 // From here on the first word is no socket's handle.
-const CANCEL = 8;
-const NODE_LOOP = 9;
-const FILE_OPERATION = 10;
-const WAKE = 11;
+const CANCEL = 9;
+const NODE_LOOP = 10;
+const FILE_OPERATION = 11;
+const WAKE = 12;
 
 /** Submissions that fit before the kernel is entered early, and completions that fit before it spills. */
 export const SQ_ENTRIES = 4096;
@@ -256,6 +257,7 @@ export class UringReactor extends KernelReactor<UringSocket> {
     this.medium.destroy();
     this.large.destroy();
     this.files.destroy();
+    this.pipes.destroy();
     this.argument.unmap();
     // The arena stays mapped: what the kernel ends late must find its memory.
   }
@@ -327,7 +329,7 @@ export class UringReactor extends KernelReactor<UringSocket> {
 
   private flushReceive(socket: UringSocket): void {
     const { armed, receiveWant } = socket;
-    if (armed === receiveWant) {
+    if (armed === receiveWant || socket.forwardTo !== null) {
       // A cancellation that is under way ends with a completion, which comes back here.
       return;
     }
@@ -441,7 +443,15 @@ export class UringReactor extends KernelReactor<UringSocket> {
       this.ring.sqes[index + 7] = POLLOUT;
       socket.polling = true;
     } else if (status === BUDGET_SPENT) this.markDirty(socket);
+    else if (status === SOURCE_WAITS) this.watchSource(socket.forwardFrom as UringSocket);
     else if (socket.shutdownWanted) this.shutDown(socket);
+  }
+
+  private watchSource(source: UringSocket): void {
+    if (source.watched) return;
+    const index = this.prepare(IORING_OP_POLL_ADD, source, WATCH);
+    this.ring.sqes[index + 7] = POLLIN;
+    source.watched = true;
   }
 
   // Delivery: completions to handlers.
@@ -497,6 +507,12 @@ export class UringReactor extends KernelReactor<UringSocket> {
         if (socket.closing) this.freeWhenQuiet(socket);
         else if (socket.isListener) this.onLooked(socket, result);
         else this.markDirty(socket);
+        break;
+      case WATCH:
+        socket.inFlight--;
+        socket.watched = false;
+        if (socket.closing) this.freeWhenQuiet(socket);
+        else if (socket.forwardTo !== null) this.markDirty(socket.forwardTo as UringSocket);
         break;
       default:
         assert(false, 'a completion of an unknown kind');
@@ -601,6 +617,7 @@ export class UringReactor extends KernelReactor<UringSocket> {
     const { handle } = socket;
     socket.liveHandle = 0;
     socket.closing = true;
+    this.leaveForward(socket);
     this.segments.drop(socket, socket.sendingCount);
     if (socket.isListener) {
       if (socket.armed !== NOTHING) this.cancel(handle, ACCEPT);
@@ -612,6 +629,7 @@ export class UringReactor extends KernelReactor<UringSocket> {
       }
       if (socket.sendingCount > 0) this.cancel(handle, SEND);
       if (socket.polling) this.cancel(handle, POLL);
+      if (socket.watched) this.cancel(handle, WATCH);
     }
     this.prepare(IORING_OP_CLOSE, socket, CLOSE);
   }

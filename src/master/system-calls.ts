@@ -177,7 +177,10 @@ const URING_RUNNING: readonly CallRule[] = [
 
 /** The reactor on epoll where it only connects; and where it serves. */
 const EPOLL_CLIENT: readonly CallRule[] = ['connect', 'timerfd_settime'];
-const EPOLL_RUNNING: readonly CallRule[] = [...EPOLL_CLIENT, 'accept4', 'splice'];
+const EPOLL_RUNNING: readonly CallRule[] = [...EPOLL_CLIENT, 'accept4'];
+
+/** From socket to socket through pipes that are there already: content that nobody needs to see. */
+const FORWARD: readonly CallRule[] = ['splice'];
 
 /** Names: resolv.conf and its like, sockets to the servers. */
 const RESOLVE: readonly CallRule[] = [
@@ -350,6 +353,7 @@ export const SEALED = {
     ...SOCKET_NAMES,
     STREAM_SOCKETS,
     ...SERVE_FILES,
+    ...FORWARD,
     ...URING_RUNNING,
   ],
   edgeOnEpoll: [
@@ -359,6 +363,7 @@ export const SEALED = {
     ...SOCKET_NAMES,
     STREAM_SOCKETS,
     ...SERVE_FILES,
+    ...FORWARD,
     ...EPOLL_RUNNING,
   ],
   keys: [...RUNNING, ...EVENT_LOOP, ...CHANNELS, ...NO_FILES],

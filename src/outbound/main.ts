@@ -35,6 +35,7 @@ const LIMITS = {
   filesMax: 16,
   fileOperationsMax: 16,
   segmentsMax: 16_384,
+  pipes: 0,
 };
 /** How long a signature for a client certificate may take: here nobody's connection waits meanwhile. */
 const SIGNATURE_MS_MAX = 1000;

@@ -18,4 +18,7 @@ export type SocketPort = Pick<
   | 'sendAcknowledgedBytes'
   | 'shutdownSend'
   | 'close'
->;
+> & {
+  /** Where the kernel moves bytes between sockets: absent over TLS. `source` is a socket of the reactor. */
+  readonly sendFrom?: Reactor['sendFrom'];
+};

@@ -61,6 +61,8 @@ export const send = declare<Call4>('send', INT, [INT, ADDRESS, SIZE, INT]);
 export const sendmsg = declare<Call3>('sendmsg', INT, [INT, ADDRESS, INT]);
 export const recvmsg = declare<Call3>('recvmsg', INT, [INT, ADDRESS, INT]);
 export const sendfile = declare<Call4>('sendfile', INT, [INT, INT, ADDRESS, SIZE]);
+export const splice = declare<Call6>('splice', SIZE, [INT, ADDRESS, INT, ADDRESS, SIZE, INT]);
+export const read = declare<Call3>('read', SIZE, [INT, ADDRESS, SIZE]);
 export const close = declare<Call1>('close', INT, [INT]);
 
 export const open = declare<Call3>('open', INT, [ADDRESS, INT, INT]);

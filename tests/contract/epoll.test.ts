@@ -1,8 +1,5 @@
 import { kernelContract } from './kernel-backends.ts';
 import { loopRules } from './loop.ts';
 
-/** Whether it has `sendFrom`. */
-const FORWARDS = false;
-
-kernelContract('epoll', 'epoll', FORWARDS);
+kernelContract('epoll', 'epoll');
 loopRules('epoll', 'epoll');

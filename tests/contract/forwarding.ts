@@ -29,8 +29,7 @@ function route(pair: Pair, fromUnix: boolean, toUnix: boolean): Route {
 }
 
 function forward(pair: Pair, { from, to }: Route, length: number, tag: number): void {
-  assert.ok(pair.server.sendFrom !== undefined, 'this backend does not forward');
-  pair.server.sendFrom(to.server.handle, from.server.handle, length, tag);
+  assert.equal(pair.server.sendFrom(to.server.handle, from.server.handle, length, tag), 0);
 }
 
 /** Sends much with few buffers. */
@@ -48,8 +47,7 @@ function feed(pair: Pair, { client }: Connection, bytes: Uint8Array): void {
   more();
 }
 
-/** `forwards`: whether the backend is to have `sendFrom` at all. */
-export function forwardingRules(makePair: MakePair, forwards: boolean): void {
+export function forwardingRules(makePair: MakePair): void {
   const rule = (name: string, run: (pair: Pair) => void): void => {
     test(name, () => {
       const pair = makePair();
@@ -57,11 +55,6 @@ export function forwardingRules(makePair: MakePair, forwards: boolean): void {
       pair.dispose();
     });
   };
-
-  if (!forwards) {
-    rule('this backend has no sendFrom', (pair) => assert.equal(pair.server.sendFrom, undefined));
-    return;
-  }
 
   for (const [fromUnix, toUnix] of [
     [false, false],
@@ -226,6 +219,67 @@ export function forwardingRules(makePair: MakePair, forwards: boolean): void {
     assert.equal(Buffer.compare(ends.to.client.bytes(), bytes), 0);
     closeAll(pair, ends.from, ends.to);
     assert.equal(heldBuffers(pair), 0);
+  });
+
+  rule('what was under way when the destination closed reaches nobody else', (pair) => {
+    const first = route(pair, false, false);
+    pair.client.receiveStop(first.to.client.handle);
+    forward(pair, first, 24 * 1024 * 1024, 1);
+    feed(pair, first.from, pattern(24 * 1024 * 1024, 3));
+    until(pair, 'bytes that wait', () => pair.server.sendQueuedBytes(first.to.server.handle) > 0);
+    settle(pair);
+    pair.server.close(first.to.server.handle, true);
+    until(pair, 'onClose', () => first.to.server.closed);
+    const second = route(pair, false, false);
+    const bytes = pattern(100_000, 4);
+    forward(pair, second, bytes.length, 2);
+    second.from.client.send(bytes);
+    until(pair, 'all bytes', () => second.to.client.receivedBytes === bytes.length);
+    assert.equal(Buffer.compare(second.to.client.bytes(), bytes), 0);
+    first.from.client.react = () => {};
+    pair.client.close(first.from.client.handle, true);
+    pair.client.close(first.to.client.handle, true);
+    pair.server.close(first.from.server.handle, true);
+    pair.server.close(first.from.acceptor.handle, false);
+    pair.server.close(first.to.acceptor.handle, false);
+    until(pair, 'their ends', () => first.from.client.closed && first.to.client.closed);
+    closeAll(pair, second.from, second.to);
+    assert.equal(heldBuffers(pair), 0);
+  });
+
+  rule('what is still to come, and what waits to leave, can be seen', (pair) => {
+    const ends = route(pair, false, false);
+    const [source, destination] = [ends.from.server.handle, ends.to.server.handle];
+    assert.equal(pair.server.sendFromLeft(source), 0);
+    forward(pair, ends, 100, 1);
+    settle(pair);
+    assert.equal(pair.server.sendFromLeft(source), 100);
+    assert.equal(pair.server.sendQueuedBytes(destination), 0, 'what did not come does not wait');
+    ends.from.client.sendText('x'.repeat(40));
+    until(pair, 'some bytes', () => ends.to.client.receivedBytes === 40);
+    assert.equal(pair.server.sendFromLeft(source), 60);
+    ends.from.client.sendText('x'.repeat(60));
+    until(pair, 'the result', () => ends.to.server.sends.length === 1);
+    assert.equal(pair.server.sendFromLeft(source), 0);
+    assert.equal(pair.server.sendQueuedBytes(destination), 0);
+    closeAll(pair, ends.from, ends.to);
+  });
+
+  rule('a source that receives by itself, or forwards already, is refused', (pair) => {
+    const ends = route(pair, false, false);
+    const other = connection(pair);
+    const [source, destination] = [ends.from.server.handle, ends.to.server.handle];
+    pair.server.receiveStart(source);
+    settle(pair);
+    assert.ok(pair.server.sendFrom(destination, source, 10, 1) < 0);
+    pair.server.receiveStop(source);
+    until(pair, 'the end of receiving', () => pair.server.sendFrom(destination, source, 10, 2) === 0);
+    assert.ok(pair.server.sendFrom(other.server.handle, source, 10, 3) < 0);
+    assert.ok(pair.server.sendFrom(destination, other.server.handle, 10, 4) < 0);
+    ends.from.client.sendText('0123456789');
+    until(pair, 'the bytes', () => ends.to.client.text() === '0123456789');
+    assert.ok(pair.server.sendFrom(destination, 0x7fffffff, 10, 5) < 0);
+    closeAll(pair, ends.from, ends.to, other);
   });
 
   rule('20 pairs of sockets forward at once, and each gets its own', (pair) => {

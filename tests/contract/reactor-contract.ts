@@ -12,12 +12,11 @@ import { limitRules } from './limits.ts';
 import type { MakePair } from './pair.ts';
 import { streamRules } from './streams.ts';
 
-/** `forwards`: whether the backend has `sendFrom`. */
-export function reactorContract(name: string, makePair: MakePair, forwards: boolean): void {
+export function reactorContract(name: string, makePair: MakePair): void {
   describe(`${name}: connections`, () => connectionRules(makePair));
   describe(`${name}: streams`, () => streamRules(makePair));
   describe(`${name}: ends`, () => endRules(makePair));
   describe(`${name}: files`, () => fileRules(makePair));
-  describe(`${name}: forwarding`, () => forwardingRules(makePair, forwards));
+  describe(`${name}: forwarding`, () => forwardingRules(makePair));
   describe(`${name}: scarcity and time`, () => limitRules(makePair));
 }

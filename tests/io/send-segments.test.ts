@@ -5,6 +5,7 @@ import { test } from 'node:test';
 import { BufferPool, SMALL, SMALL_BYTES } from '../../src/io/buffer-pool.ts';
 import { DeferredEvents, SEND_RESULT } from '../../src/io/deferred-events.ts';
 import { OpenFiles } from '../../src/io/open-files.ts';
+import { Pipes } from '../../src/io/pipes.ts';
 import type { SocketHandler } from '../../src/io/reactor.ts';
 import { SendSegments } from '../../src/io/send-segments.ts';
 import { NO_SEGMENT, SocketSlot } from '../../src/io/socket-slot.ts';
@@ -28,6 +29,7 @@ class Bench {
   readonly segments = new SendSegments(
     this.pool,
     new OpenFiles(1, 1),
+    new Pipes(0, () => {}),
     this.deferred,
     this.counters,
     SEGMENTS_MAX,
