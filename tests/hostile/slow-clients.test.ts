@@ -24,9 +24,14 @@ const IN_FLIGHT_BYTES_MAX = 2 * (socketBytesMax('tcp_rmem') + socketBytesMax('tc
 const LONG_MIB = Math.ceil(IN_FLIGHT_BYTES_MAX / MIB) + 32;
 const GET = 'GET / HTTP/1.1\r\nHost: example.com\r\n\r\n';
 
+/** Long enough that this process, busy with its other clients, doesn't miss it where it means not to. */
+const TIMEOUT_SECS = 3;
+/** By default all those limits are 30 s or more. */
+const LATE_MS = 20_000;
+
 const SECURITY = `
-client_header_timeout_secs = 1
-client_body_timeout_secs = 1
+client_header_timeout_secs = ${TIMEOUT_SECS}
+client_body_timeout_secs = ${TIMEOUT_SECS}
 max_request_body_size = ${LONG_MIB * MIB}
 max_chunked_body_size = ${LONG_MIB * MIB}
 `;
@@ -64,7 +69,10 @@ function slowSenders(io: IoBackend): void {
 
     before(async () => {
       origin = await startOrigin(serveEcho);
-      edge = await startEdge(route('/', origin), { io, server: 'keep_alive_timeout_secs = 1' });
+      edge = await startEdge(route('/', origin), {
+        io,
+        server: `keep_alive_timeout_secs = ${TIMEOUT_SECS}`,
+      });
     });
 
     after(async () => {
@@ -77,15 +85,18 @@ function slowSenders(io: IoBackend): void {
       const clients = await Promise.all(Array.from({ length: 50 }, () => RawClient.connect(edge.port)));
       const slow = clients.map(async (client) => {
         const dripping = drip(client, `GET /slow HTTP/1.1\r\nHost: example.com\r\nX: ${'y'.repeat(100)}`, 50);
-        const { ms, said } = await untilClosed(client, 5000);
-        assert.match(said, /^HTTP\/1\.1 408 /);
-        assert.ok(ms > 800 && ms < 3500, `after ${ms} ms`);
+        const { ms, said } = await untilClosed(client, 8000);
+        // Whoever still drips when the edge is gone may be reset before it has read why.
+        if (client.ending === 'end') assert.match(said, /^HTTP\/1\.1 408 /);
+        else assert.match(said, /^(HTTP\/1\.1 408 |$)/);
+        assert.ok(ms > TIMEOUT_SECS * 800 && ms < LATE_MS, `after ${ms} ms`);
         await dripping;
+        return said;
       });
       const quickMs = performance.now();
       assert.equal((await exchangeOnce(edge.port, GET)).status, 200);
-      assert.ok(performance.now() - quickMs < 1000);
-      await Promise.all(slow);
+      assert.ok(performance.now() - quickMs < TIMEOUT_SECS * 1000);
+      assert.ok((await Promise.all(slow)).some((said) => said.startsWith('HTTP/1.1 408 ')));
       assert.ok(!origin.text().includes('/slow'));
     });
 
@@ -93,25 +104,25 @@ function slowSenders(io: IoBackend): void {
       const client = await RawClient.connect(edge.port);
       await client.request(GET);
       await client.send('GET /half HTTP/1.1\r\nHo');
-      const { ms, said } = await untilClosed(client, 5000);
+      const { ms, said } = await untilClosed(client, 8000);
       assert.match(said, /^HTTP\/1\.1 408 /);
-      assert.ok(ms > 400 && ms < 3500, `after ${ms} ms`);
+      assert.ok(ms > 400 && ms < LATE_MS, `after ${ms} ms`);
     });
 
     test('a connection that says nothing at all is closed', async () => {
       const client = await RawClient.connect(edge.port);
-      const { ms, said } = await untilClosed(client, 6000);
+      const { ms, said } = await untilClosed(client, 8000);
       assert.ok(said === '' || said.startsWith('HTTP/1.1 408 '), said);
-      assert.ok(ms > 400 && ms < 4000, `after ${ms} ms`);
+      assert.ok(ms > 400 && ms < LATE_MS, `after ${ms} ms`);
     });
 
     test('an idle kept-alive connection is closed without a word', async () => {
       const client = await RawClient.connect(edge.port);
       await client.request(GET);
-      const { ms, said } = await untilClosed(client, 6000);
+      const { ms, said } = await untilClosed(client, 8000);
       assert.equal(said, '');
       assert.equal(client.ending, 'end');
-      assert.ok(ms > 400 && ms < 4000, `after ${ms} ms`);
+      assert.ok(ms > 400 && ms < LATE_MS, `after ${ms} ms`);
     });
 
     for (const [name, field, content] of [
@@ -122,9 +133,9 @@ function slowSenders(io: IoBackend): void {
         const client = await RawClient.connect(edge.port);
         const target = `/stalled-${name}`;
         await client.send(`POST ${target} HTTP/1.1\r\nHost: example.com\r\n${field}\r\n\r\n${content}`);
-        const { ms, said } = await untilClosed(client, 6000);
+        const { ms, said } = await untilClosed(client, 8000);
         assert.match(said, /^HTTP\/1\.1 408 /);
-        assert.ok(ms > 800 && ms < 4500, `after ${ms} ms`);
+        assert.ok(ms > 800 && ms < LATE_MS, `after ${ms} ms`);
         assert.ok(!origin.requests().some((request) => request.target === target));
         const connection = origin.connections.find((one) => one.bytes().includes(target));
         await until(() => connection === undefined || connection.ended, 3000, 'the end at the origin');
@@ -155,7 +166,7 @@ function minimumRate(io: IoBackend): void {
   describe(`minimum rate (${io})`, { concurrency: true }, () => {
     test('content that drips below the minimum rate for long is refused', async () => {
       const origin = await startOrigin(serveEcho);
-      const edge = await startEdge(route('/', origin), { io, server: 'min_rate_bytes_per_sec = 1000' });
+      const edge = await startEdge(route('/', origin, ''), { io, server: 'min_rate_bytes_per_sec = 1000' });
       const client = await RawClient.connect(edge.port);
       await client.send('POST / HTTP/1.1\r\nHost: example.com\r\nContent-Length: 100000\r\n\r\n');
       const dripping = drip(client, 'x'.repeat(400), 100);
@@ -278,6 +289,7 @@ describe('slow clients', { concurrency: true }, () => {
   for (const io of IO_BACKENDS) {
     slowSenders(io);
     minimumRate(io);
-    slowReaders(io);
   }
 });
+// What these move would keep this process from sending in time what the others must.
+for (const io of IO_BACKENDS) slowReaders(io);
