@@ -130,8 +130,8 @@ export class FieldSection {
   readonly table: Int32Array;
   count: number;
   /** Bit `id` is set when a field with this id was added (ids 0–31, 32–63): most look-ups end here. */
-  private seenLow: number;
-  private seenHigh: number;
+  seenLow: number;
+  seenHigh: number;
 
   constructor(bytes: Uint8Array) {
     this.bytes = bytes;

@@ -42,6 +42,8 @@ export class DynamicTable {
   sizeMax: number;
   /** Entries ever inserted: the newest has this number, and each keeps its own. */
   inserted: number;
+  /** Rises with whatever may have changed what an index stands for; wraps around. */
+  version: number;
   /** Where the next entry's bytes go. */
   private at: number;
 
@@ -55,12 +57,14 @@ export class DynamicTable {
     this.size = 0;
     this.sizeMax = sizeMax;
     this.inserted = 0;
+    this.version = 0;
     this.at = 0;
   }
 
   /** A new limit; what doesn't fit it any more is evicted. */
   resize(sizeMax: number): void {
     this.sizeMax = sizeMax;
+    this.version = (this.version + 1) | 0;
     this.evictTo(sizeMax);
   }
 
@@ -95,6 +99,7 @@ export class DynamicTable {
   ): void {
     const length = nameLength + valueLength + LINE_EXTRA_BYTES;
     const size = nameLength + valueLength + FIELD_OVERHEAD_BYTES;
+    this.version = (this.version + 1) | 0;
     if (size > this.sizeMax) {
       this.evictTo(0);
       return;

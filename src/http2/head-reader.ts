@@ -72,6 +72,7 @@ import {
 import { isForbiddenTrailer, isFraming } from '../http/trailer-names.ts';
 import { HPACK_END, HPACK_ERROR, type HpackDecoder, NAME_VALID, VALUE_VALID } from './hpack-decoder.ts';
 import { PRIORITY_DEFAULT, parsePriority } from './priority.ts';
+import { KIND_ENDED, KIND_OPTION, KIND_REQUEST, type RememberedHead } from './remembered-heads.ts';
 import { P_AUTHORITY, P_METHOD, P_PATH, P_PROTOCOL, P_SCHEME, P_STATUS } from './static-table.ts';
 import type { Http2Workspace } from './workspace.ts';
 
@@ -169,14 +170,26 @@ export class HeadReader {
     ended: boolean,
     connectProtocol: boolean,
   ): number {
+    const { decoder, workspace } = this;
+    const { version } = decoder;
+    const kind = KIND_REQUEST + (ended ? KIND_ENDED : 0) + (connectProtocol ? KIND_OPTION : 0);
+    const known = workspace.remembered.find(block, from, to, decoder.number, version, kind);
+    if (known !== null) {
+      known.giveRequest(head);
+      this.priority = known.priority;
+      this.recall(known, head.fields);
+      return HEAD_OK;
+    }
     head.clear();
-    head.fields.bytes = this.workspace.bytes;
+    head.fields.bytes = workspace.bytes;
     this.priority = PRIORITY_DEFAULT;
     this.begin(block, from, to, REQUEST_PSEUDO);
     const result = this.readFields(head.fields, head, null);
     if (result !== HEAD_OK) return result;
     if (this.malformed || !this.completeRequest(head, ended, connectProtocol)) return HEAD_MALFORMED;
-    return this.fault;
+    if (this.fault !== 0 || decoder.version !== version) return this.fault;
+    this.remember(block, from, to, version, kind, head.fields)?.takeRequest(head);
+    return HEAD_OK;
   }
 
   /** A response's block. `noContent`: the request was HEAD. */
@@ -188,13 +201,51 @@ export class HeadReader {
     ended: boolean,
     noContent: boolean,
   ): number {
+    const { decoder, workspace } = this;
+    const { version } = decoder;
+    const kind = (ended ? KIND_ENDED : 0) + (noContent ? KIND_OPTION : 0);
+    const known = workspace.remembered.find(block, from, to, decoder.number, version, kind);
+    if (known !== null) {
+      known.giveResponse(head);
+      this.recall(known, head.fields);
+      return HEAD_OK;
+    }
     head.clear();
-    head.fields.bytes = this.workspace.bytes;
+    head.fields.bytes = workspace.bytes;
     this.begin(block, from, to, S_STATUS);
     const result = this.readFields(head.fields, null, head);
     if (result !== HEAD_OK) return result;
     if (this.malformed || !this.completeResponse(head, ended, noContent)) return HEAD_MALFORMED;
-    return this.fault;
+    if (this.fault !== 0 || decoder.version !== version) return this.fault;
+    this.remember(block, from, to, version, kind, head.fields)?.takeResponse(head);
+    return HEAD_OK;
+  }
+
+  /** Keeps what was just read, where it is likely to come again: null where it is not. */
+  private remember(
+    block: Uint8Array,
+    from: number,
+    to: number,
+    version: number,
+    kind: number,
+    fields: FieldSection,
+  ): RememberedHead | null {
+    const { remembered, start } = this.workspace;
+    const textBytes = this.end - start;
+    const { number } = this.decoder;
+    const head = remembered.keep(block, from, to, number, version, kind, textBytes, fields.count);
+    if (head === null) return null;
+    head.priority = this.priority;
+    head.takeFields(fields, start);
+    return head;
+  }
+
+  /** What was read once is where it was then. */
+  private recall(head: RememberedHead, fields: FieldSection): void {
+    const { bytes, start } = this.workspace;
+    fields.bytes = bytes;
+    head.giveFields(fields, start);
+    this.end = start + head.textBytes;
   }
 
   /** A trailer section, into the workspace's. Fields that must not be trailers are marked as removed, as HTTP/1.1 does. */

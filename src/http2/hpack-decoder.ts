@@ -58,7 +58,12 @@ const UPDATES_MAX = 2;
 /** Bytes that follow an integer's prefix: 28 bits are more than any length or index that is accepted. */
 const INTEGER_BYTES_MAX = 4;
 
+/** Decoders that were made: each has its number. */
+let decodersMade = 0;
+
 export class HpackDecoder {
+  /** Its own among all decoders. */
+  readonly number: number;
   // The field that `next` has decoded.
   /** An F_ id, or a P_ id (static-table.ts) where the name begins with a colon. */
   id: number;
@@ -95,6 +100,7 @@ export class HpackDecoder {
   private nameFrom: number;
 
   constructor() {
+    this.number = ++decodersMade;
     this.id = F_OTHER;
     this.nameOffset = 0;
     this.nameLength = 0;
@@ -124,6 +130,13 @@ export class HpackDecoder {
   /** The peer has acknowledged this SETTINGS_HEADER_TABLE_SIZE, or is about to: with the larger of two it can't go wrong. */
   allowTable(bytes: number): void {
     this.sizeAllowed = bytes;
+    // A block that was in order may not be so any more.
+    this.table.version = (this.table.version + 1) | 0;
+  }
+
+  /** While it is the same, a block is decoded to the same fields. */
+  get version(): number {
+    return this.table.version;
   }
 
   /**

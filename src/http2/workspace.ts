@@ -1,10 +1,11 @@
 /**
  * Memory that is in use only during one call of an engine, so that all connections of a worker share it: where field
- * blocks are decoded to, and where they are encoded.
+ * blocks are decoded to, and where they are encoded. With it, heads that may come again (remembered-heads.ts).
  */
 
 import { FieldSection } from '../http/fields.ts';
 import { BLOCK_START_BYTES_MAX } from './hpack-encoder.ts';
+import { RememberedHeads } from './remembered-heads.ts';
 import type { Http2Settings } from './settings.ts';
 
 const BLOCK_BYTES_FIRST = 8192;
@@ -28,6 +29,8 @@ export class Http2Workspace {
   readonly trailers: FieldSection;
   /** Offset and length of each further `cookie` field of the head at hand (RFC 9113 §8.2.3). */
   readonly crumbs: Int32Array;
+  /** Heads that were decoded here not long ago. */
+  readonly remembered: RememberedHeads;
   /** A block that is being encoded; replaced when it grows. */
   block: Uint8Array;
 
@@ -38,6 +41,7 @@ export class Http2Workspace {
     this.end = start + workspaceBytes(settings);
     this.trailers = new FieldSection(bytes);
     this.crumbs = new Int32Array(2 * Math.ceil(settings.maxHeaderListSize / CRUMB_BYTES_MIN));
+    this.remembered = new RememberedHeads();
     this.block = new Uint8Array(BLOCK_BYTES_FIRST);
   }
 
