@@ -147,6 +147,16 @@ export class FieldSection {
     this.seenHigh = 0;
   }
 
+  /** Becomes the section whose table these words were, and whose sets of ids these are. */
+  restore(words: Int32Array, seenLow: number, seenHigh: number): void {
+    const { table } = this;
+    const { length } = words;
+    for (let word = 0; word < length; word++) table[word] = words[word];
+    this.count = length / FIELD_WORDS;
+    this.seenLow = seenLow;
+    this.seenHigh = seenHigh;
+  }
+
   /** Whether any field may have one of the ids in these sets (see `idSet`); a removed one may still show. */
   hasAnyOf(low: number, high: number): boolean {
     return (this.seenLow & low) !== 0 || (this.seenHigh & high) !== 0;

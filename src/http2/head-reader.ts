@@ -170,14 +170,12 @@ export class HeadReader {
     ended: boolean,
     connectProtocol: boolean,
   ): number {
-    const { decoder, workspace } = this;
-    const { version } = decoder;
+    const { workspace } = this;
     const kind = KIND_REQUEST + (ended ? KIND_ENDED : 0) + (connectProtocol ? KIND_OPTION : 0);
-    const known = workspace.remembered.find(block, from, to, decoder.number, version, kind);
+    const known = this.recall(block, from, to, kind);
     if (known !== null) {
-      known.giveRequest(head);
+      known.giveRequest(head, workspace.bytes, workspace.start);
       this.priority = known.priority;
-      this.recall(known, head.fields);
       return HEAD_OK;
     }
     head.clear();
@@ -187,9 +185,8 @@ export class HeadReader {
     const result = this.readFields(head.fields, head, null);
     if (result !== HEAD_OK) return result;
     if (this.malformed || !this.completeRequest(head, ended, connectProtocol)) return HEAD_MALFORMED;
-    if (this.fault !== 0 || decoder.version !== version) return this.fault;
-    this.remember(block, from, to, version, kind, head.fields)?.takeRequest(head);
-    return HEAD_OK;
+    if (this.fault === 0) this.remember(block, from, to, kind, head.fields)?.keepRequest(head);
+    return this.fault;
   }
 
   /** A response's block. `noContent`: the request was HEAD. */
@@ -201,13 +198,11 @@ export class HeadReader {
     ended: boolean,
     noContent: boolean,
   ): number {
-    const { decoder, workspace } = this;
-    const { version } = decoder;
+    const { workspace } = this;
     const kind = (ended ? KIND_ENDED : 0) + (noContent ? KIND_OPTION : 0);
-    const known = workspace.remembered.find(block, from, to, decoder.number, version, kind);
+    const known = this.recall(block, from, to, kind);
     if (known !== null) {
-      known.giveResponse(head);
-      this.recall(known, head.fields);
+      known.giveResponse(head, workspace.bytes, workspace.start);
       return HEAD_OK;
     }
     head.clear();
@@ -216,36 +211,30 @@ export class HeadReader {
     const result = this.readFields(head.fields, null, head);
     if (result !== HEAD_OK) return result;
     if (this.malformed || !this.completeResponse(head, ended, noContent)) return HEAD_MALFORMED;
-    if (this.fault !== 0 || decoder.version !== version) return this.fault;
-    this.remember(block, from, to, version, kind, head.fields)?.takeResponse(head);
-    return HEAD_OK;
+    if (this.fault === 0) this.remember(block, from, to, kind, head.fields)?.keepResponse(head);
+    return this.fault;
   }
 
-  /** Keeps what was just read, where it is likely to come again: null where it is not. */
+  /** What this block was before, where it means the same now; or null. */
+  private recall(block: Uint8Array, from: number, to: number, kind: number): RememberedHead | null {
+    const { decoder, workspace } = this;
+    const known = workspace.remembered.find(block, from, to, decoder, kind);
+    if (known === null) return null;
+    if (known.insertedBytes > 0) decoder.repeat(known);
+    this.end = workspace.start + known.text.length;
+    return known;
+  }
+
+  /** Keeps what was just read, where it is likely to come again; null where it is not. */
   private remember(
     block: Uint8Array,
     from: number,
     to: number,
-    version: number,
     kind: number,
     fields: FieldSection,
   ): RememberedHead | null {
     const { remembered, start } = this.workspace;
-    const textBytes = this.end - start;
-    const { number } = this.decoder;
-    const head = remembered.keep(block, from, to, number, version, kind, textBytes, fields.count);
-    if (head === null) return null;
-    head.priority = this.priority;
-    head.takeFields(fields, start);
-    return head;
-  }
-
-  /** What was read once is where it was then. */
-  private recall(head: RememberedHead, fields: FieldSection): void {
-    const { bytes, start } = this.workspace;
-    fields.bytes = bytes;
-    head.giveFields(fields, start);
-    this.end = start + head.textBytes;
+    return remembered.keep(block, from, to, this.decoder, kind, fields, start, this.end, this.priority);
   }
 
   /** A trailer section, into the workspace's. Fields that must not be trailers are marked as removed, as HTTP/1.1 does. */

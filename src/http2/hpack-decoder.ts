@@ -58,12 +58,32 @@ const UPDATES_MAX = 2;
 /** Bytes that follow an integer's prefix: 28 bits are more than any length or index that is accepted. */
 const INTEGER_BYTES_MAX = 4;
 
+/** Entries of which `insertions` tells; a block that inserts more is none that is worth to be remembered. */
+export const INSERTIONS_TOLD_MAX = 24;
+/** Words of `INSERTED`: where the field's line begins, the lengths of its name and its value, and its id. */
+export const INSERTION_WORDS = 4;
+/** What the block at hand has inserted into the table, by the decoder that was last given one. */
+export const INSERTED = new Int32Array(INSERTIONS_TOLD_MAX * INSERTION_WORDS);
+
+/** Something that has the same effect on a table each time. */
+export interface TableEffect {
+  /** Bytes that it inserts, as RFC 7541 §4.1 counts them. */
+  readonly insertedBytes: number;
+  insertInto(table: DynamicTable): void;
+}
+
 /** Decoders that were made: each has its number. */
 let decodersMade = 0;
 
 export class HpackDecoder {
   /** Its own among all decoders. */
   readonly number: number;
+  /** The block at hand refers to the dynamic table: another table makes it another head. */
+  refers: boolean;
+  /** Entries that it has inserted; the first INSERTIONS_TOLD_MAX are in INSERTED. */
+  insertions: number;
+  /** Size updates that it began with. */
+  updates: number;
   // The field that `next` has decoded.
   /** An F_ id, or a P_ id (static-table.ts) where the name begins with a colon. */
   id: number;
@@ -94,13 +114,18 @@ export class HpackDecoder {
   private limit: number;
   private listBytesMax: number;
   private begun: boolean;
-  private updates: number;
   /** Where the name of a literal's field lies: a table, or the target. */
   private name: Uint8Array;
   private nameFrom: number;
+  /** What was to be inserted into the table, so many times, and was not yet: nobody has looked. */
+  private due: TableEffect | null;
+  private dueTimes: number;
 
   constructor() {
     this.number = ++decodersMade;
+    this.refers = false;
+    this.insertions = 0;
+    this.updates = 0;
     this.id = F_OTHER;
     this.nameOffset = 0;
     this.nameLength = 0;
@@ -122,9 +147,10 @@ export class HpackDecoder {
     this.limit = 0;
     this.listBytesMax = 0;
     this.begun = false;
-    this.updates = 0;
     this.name = NO_BYTES;
     this.nameFrom = 0;
+    this.due = null;
+    this.dueTimes = 0;
   }
 
   /** The peer has acknowledged this SETTINGS_HEADER_TABLE_SIZE, or is about to: with the larger of two it can't go wrong. */
@@ -137,6 +163,34 @@ export class HpackDecoder {
   /** While it is the same, a block is decoded to the same fields. */
   get version(): number {
     return this.table.version;
+  }
+
+  /** The next block has to begin with a size update (RFC 7541 §4.2). */
+  get mustShrink(): boolean {
+    return this.table.sizeMax > this.sizeAllowed;
+  }
+
+  /**
+   * A block came whose effect on the table is known. It is made when somebody looks, since of what is inserted again and
+   * again most is never asked for.
+   */
+  repeat(effect: TableEffect): void {
+    if (this.due !== effect) {
+      this.settle();
+      this.due = effect;
+    }
+    this.dueTimes++;
+    this.table.version = (this.table.version + 1) | 0;
+  }
+
+  /** The table becomes what it is to be. What was inserted before its own size has passed is evicted anyway. */
+  private settle(): void {
+    const { due, dueTimes, table } = this;
+    this.due = null;
+    this.dueTimes = 0;
+    if (due === null) return;
+    const times = Math.min(dueTimes, Math.ceil(table.sizeMax / due.insertedBytes));
+    for (let time = 0; time < times; time++) due.insertInto(table);
   }
 
   /**
@@ -153,6 +207,9 @@ export class HpackDecoder {
     listBytesMax: number,
   ): void {
     assert(limit - at >= listBytesMax + this.sizeAllowed, 'no room for a list and an entry of the table');
+    if (this.dueTimes > 0) this.settle();
+    this.refers = false;
+    this.insertions = 0;
     this.source = source;
     this.at = from;
     this.end = end;
@@ -224,6 +281,7 @@ export class HpackDecoder {
     const { table } = this;
     const at = index - STATIC_COUNT - 1;
     if (at >= table.count) return HPACK_ERROR;
+    this.refers = true;
     const { entries } = table;
     const word = table.wordOf(at);
     this.nameLength = entries[word + W_NAME_LENGTH];
@@ -289,7 +347,7 @@ export class HpackDecoder {
     this.valueLength = valueLength;
     const whole = valueAt + valueLength + 2 <= this.limit;
     if (whole && isValidValue(this.target, this.targetView, valueAt, valueLength)) this.flags |= VALUE_VALID;
-    if (insert) this.insert(valueAt);
+    if (insert) this.insert(nameAt, valueAt);
     if (!this.count()) return HPACK_FIELD;
     this.nameOffset = nameAt;
     this.valueOffset = valueAt;
@@ -298,8 +356,16 @@ export class HpackDecoder {
   }
 
   /** An entry that is larger than the table is not looked at; any other lies whole in the target. */
-  private insert(valueAt: number): void {
+  private insert(nameAt: number, valueAt: number): void {
     const { nameLength, valueLength, flags } = this;
+    if (this.insertions < INSERTIONS_TOLD_MAX) {
+      const word = this.insertions * INSERTION_WORDS;
+      INSERTED[word] = nameAt;
+      INSERTED[word + 1] = nameLength;
+      INSERTED[word + 2] = valueLength;
+      INSERTED[word + 3] = this.id;
+    }
+    this.insertions++;
     this.table.insert(
       this.name,
       this.nameFrom,
@@ -324,6 +390,7 @@ export class HpackDecoder {
       const { table } = this;
       const entry = index - STATIC_COUNT - 1;
       if (entry >= table.count) return false;
+      this.refers = true;
       const { entries } = table;
       const word = table.wordOf(entry);
       this.name = table.bytes;

@@ -1,16 +1,30 @@
 /**
- * Heads that were decoded not long ago, by the bytes of their blocks: a connection on which the same block comes again
- * while its dynamic table is as it was gets the same head, without decoding and checking it once more. Clients that
- * ask for one thing often (gRPC, health checks, polls) and backends that answer alike send such blocks all the time.
+ * Heads that were decoded not long ago, by the bytes of their blocks: when the same block comes again on a connection, and
+ * means the same, its head is there, without being decoded and checked once more. Clients that ask for one thing often
+ * (gRPC, health checks, polls) and backends that answer alike send such blocks all the time.
+ *
+ * A block means the same where it refers to no entry of the dynamic table, or where that is as it was. What a block of
+ * the first kind inserts is inserted again each time (`HpackDecoder.repeat`); one that both refers and inserts is not kept.
  *
  * A head is found only by the connection that decoded it: what one peer sent changes nothing, the time that it takes
  * included, for another. A block is kept when it comes for the second time, since most come once. Bounded: SETS × WAYS
- * heads for all connections of a workspace, short ones only; of one set the oldest gives way.
+ * heads for all connections of a workspace, short ones only; of one set the oldest gives way. Heads don't change.
  */
 
-import { viewOf } from '../base/bytes.ts';
+import { copyWords, viewOf } from '../base/bytes.ts';
 import { FIELD_WORDS, type FieldSection } from '../http/fields.ts';
 import type { RequestHead, ResponseHead } from '../http/message.ts';
+import { FIELD_OVERHEAD_BYTES } from './constants.ts';
+import { type DynamicTable, SEPARATOR_BYTES } from './dynamic-table.ts';
+import {
+  type HpackDecoder,
+  INSERTED,
+  INSERTION_WORDS,
+  INSERTIONS_TOLD_MAX,
+  NAME_VALID,
+  type TableEffect,
+  VALUE_VALID,
+} from './hpack-decoder.ts';
 
 /** What a block is the same for: bits of the `kind` that `find` and `keep` are given. */
 export const KIND_REQUEST = 1;
@@ -23,62 +37,83 @@ const WAYS = 4;
 const SETS = 32;
 /** Hashes of blocks that came once. */
 const CANDIDATES = 256;
-// What is longer, or has more fields, is decoded each time. Multiples of four.
+// What is longer, or has more fields, is decoded each time.
 const BLOCK_BYTES_MAX = 512;
 const TEXT_BYTES_MAX = 1024;
 const FIELDS_KEPT_MAX = 24;
-/** Less is decoded as quickly as it is found. */
-const BLOCK_BYTES_MIN = 4;
-
-/** Where in `words` what was decoded begins, and the fields' table. */
-const TEXT_AT = BLOCK_BYTES_MAX >> 2;
-const FIELDS_AT = TEXT_AT + (TEXT_BYTES_MAX >> 2);
-const WORDS = FIELDS_AT + FIELDS_KEPT_MAX * FIELD_WORDS;
+/** Less is decoded as quickly as it is found, and words are compared. */
+const WORD_BYTES = 4;
 
 /** One head. Its positions count in the workspace, to whose beginning its text goes back. */
-export class RememberedHead {
-  /** Block, text and fields, one after another. */
-  readonly words: Int32Array;
-  decoder: number;
-  version: number;
-  kind: number;
-  blockBytes: number;
-  textBytes: number;
-  fieldCount: number;
-  seenLow: number;
-  seenHigh: number;
-  priority: number;
+export class RememberedHead implements TableEffect {
+  readonly hash: number;
+  /** The number of the decoder that it is of. */
+  readonly decoder: number;
+  readonly kind: number;
+  /** The block refers to the dynamic table, which then had this version. */
+  readonly refers: boolean;
+  readonly version: number;
+  readonly block: DataView;
+  /** What was decoded. */
+  readonly text: Uint8Array;
+  readonly insertedBytes: number;
+  private readonly textView: DataView;
+  /** INSERTION_WORDS for each, the first counting in `text`. */
+  private readonly insertions: Int32Array;
+  private readonly fieldWords: Int32Array;
+  private readonly seenLow: number;
+  private readonly seenHigh: number;
+  readonly priority: number;
   // Of the heads in http/message.ts, by the same names.
-  status: number;
-  methodId: number;
-  methodOffset: number;
-  methodLength: number;
-  targetForm: number;
-  scheme: number;
-  pathOffset: number;
-  pathLength: number;
-  queryOffset: number;
-  queryLength: number;
-  authorityOffset: number;
-  authorityLength: number;
-  bodyKind: number;
-  contentLength: number;
-  expectContinue: boolean;
-  upgradeIndex: number;
-  acceptsTrailers: boolean;
-  headBytes: number;
+  private status: number;
+  private methodId: number;
+  private methodOffset: number;
+  private methodLength: number;
+  private targetForm: number;
+  private scheme: number;
+  private pathOffset: number;
+  private pathLength: number;
+  private queryOffset: number;
+  private queryLength: number;
+  private authorityOffset: number;
+  private authorityLength: number;
+  private bodyKind: number;
+  private contentLength: number;
+  private expectContinue: boolean;
+  private upgradeIndex: number;
+  private acceptsTrailers: boolean;
+  private headBytes: number;
 
-  constructor() {
-    this.words = new Int32Array(WORDS);
-    this.decoder = 0;
-    this.version = 0;
-    this.kind = 0;
-    this.blockBytes = 0;
-    this.textBytes = 0;
-    this.fieldCount = 0;
-    this.seenLow = 0;
-    this.seenHigh = 0;
-    this.priority = 0;
+  /** Of `block`, which `decoder` has just decoded to `fields`, the text to `[start, end)`. */
+  constructor(
+    hash: number,
+    decoder: HpackDecoder,
+    kind: number,
+    block: Uint8Array,
+    fields: FieldSection,
+    start: number,
+    end: number,
+    priority: number,
+  ) {
+    this.hash = hash;
+    this.decoder = decoder.number;
+    this.kind = kind;
+    this.refers = decoder.refers;
+    this.version = decoder.version;
+    this.block = new DataView(Uint8Array.from(block).buffer);
+    this.text = Uint8Array.from(fields.bytes.subarray(start, end));
+    this.textView = new DataView(this.text.buffer);
+    this.insertions = INSERTED.slice(0, decoder.insertions * INSERTION_WORDS);
+    let insertedBytes = 0;
+    for (let word = 0; word < this.insertions.length; word += INSERTION_WORDS) {
+      this.insertions[word] -= start;
+      insertedBytes += this.insertions[word + 1] + this.insertions[word + 2] + FIELD_OVERHEAD_BYTES;
+    }
+    this.insertedBytes = insertedBytes;
+    this.fieldWords = fields.table.slice(0, fields.count * FIELD_WORDS);
+    this.seenLow = fields.seenLow;
+    this.seenHigh = fields.seenHigh;
+    this.priority = priority;
     this.status = 0;
     this.methodId = 0;
     this.methodOffset = 0;
@@ -99,30 +134,20 @@ export class RememberedHead {
     this.headBytes = 0;
   }
 
-  /** The text that was decoded, from `start` on, and its fields. */
-  takeFields(fields: FieldSection, start: number): void {
-    const { words, fieldCount, textBytes } = this;
-    const { table } = fields;
-    this.seenLow = fields.seenLow;
-    this.seenHigh = fields.seenHigh;
-    takeWords(words, TEXT_AT, viewOf(fields.bytes), start, textBytes);
-    const end = fieldCount * FIELD_WORDS;
-    for (let word = 0; word < end; word++) words[FIELDS_AT + word] = table[word];
+  insertInto(table: DynamicTable): void {
+    const { insertions, text } = this;
+    for (let word = 0; word < insertions.length; word += INSERTION_WORDS) {
+      const nameAt = insertions[word];
+      const nameLength = insertions[word + 1];
+      const valueAt = nameAt + nameLength + SEPARATOR_BYTES;
+      const valueLength = insertions[word + 2];
+      // A head of which anything is not valid is malformed, and is not kept.
+      const flags = NAME_VALID | VALUE_VALID;
+      table.insert(text, nameAt, nameLength, text, valueAt, valueLength, insertions[word + 3], flags);
+    }
   }
 
-  /** Puts them back to where they were. */
-  giveFields(fields: FieldSection, start: number): void {
-    const { words, fieldCount, textBytes } = this;
-    const { table } = fields;
-    fields.count = fieldCount;
-    fields.seenLow = this.seenLow;
-    fields.seenHigh = this.seenHigh;
-    giveWords(words, TEXT_AT, viewOf(fields.bytes), start, textBytes);
-    const end = fieldCount * FIELD_WORDS;
-    for (let word = 0; word < end; word++) table[word] = words[FIELDS_AT + word];
-  }
-
-  takeRequest(head: RequestHead): void {
+  keepRequest(head: RequestHead): void {
     this.methodId = head.methodId;
     this.methodOffset = head.methodOffset;
     this.methodLength = head.methodLength;
@@ -142,7 +167,7 @@ export class RememberedHead {
     this.headBytes = head.headBytes;
   }
 
-  takeResponse(head: ResponseHead): void {
+  keepResponse(head: ResponseHead): void {
     this.status = head.status;
     this.bodyKind = head.bodyKind;
     this.contentLength = head.contentLength;
@@ -150,7 +175,8 @@ export class RememberedHead {
     this.headBytes = head.headBytes;
   }
 
-  giveRequest(head: RequestHead): void {
+  /** Makes `head` what it was, with its text from `start` of `bytes` on. */
+  giveRequest(head: RequestHead, bytes: Uint8Array, start: number): void {
     head.methodId = this.methodId;
     head.methodOffset = this.methodOffset;
     head.methodLength = this.methodLength;
@@ -169,9 +195,10 @@ export class RememberedHead {
     head.upgradeIndex = this.upgradeIndex;
     head.acceptsTrailers = this.acceptsTrailers;
     head.headBytes = this.headBytes;
+    this.giveFields(head.fields, bytes, start);
   }
 
-  giveResponse(head: ResponseHead): void {
+  giveResponse(head: ResponseHead, bytes: Uint8Array, start: number): void {
     head.status = this.status;
     head.reasonOffset = 0;
     head.reasonLength = 0;
@@ -180,15 +207,24 @@ export class RememberedHead {
     head.contentLength = this.contentLength;
     head.upgradeIndex = this.upgradeIndex;
     head.headBytes = this.headBytes;
+    this.giveFields(head.fields, bytes, start);
+  }
+
+  private giveFields(fields: FieldSection, bytes: Uint8Array, start: number): void {
+    const { fieldWords, textView } = this;
+    const length = textView.byteLength;
+    fields.bytes = bytes;
+    copyWords(viewOf(bytes), start, textView, 0, length);
+    fields.restore(fieldWords, this.seenLow, this.seenHigh);
   }
 }
 
 export class RememberedHeads {
-  /** By set and way; made when they are first needed. */
+  /** By set and way. */
   private readonly heads: (RememberedHead | null)[];
   /** Of each of them; 0 where there is none. */
   private readonly hashes: Int32Array;
-  /** Hashes that were looked for in vain, each at a place of its own. */
+  /** Hashes of what was not found, each at a place of its own. */
   private readonly candidates: Int32Array;
   /** Which way of a set gives way next. */
   private readonly turns: Uint8Array;
@@ -203,108 +239,96 @@ export class RememberedHeads {
     this.hash = 0;
   }
 
-  /**
-   * The head of the block `bytes[from … to)`, which a decoder (a number of its own) has decoded before with its table in the
-   * same state (`version`) and for the same `kind`; or null. Then `keep` may follow.
-   */
+  /** The head of `block[from … to)`, where it is known for a decoder and means the same; or null. Then `keep` may follow. */
   find(
-    bytes: Uint8Array,
+    block: Uint8Array,
     from: number,
     to: number,
-    decoder: number,
-    version: number,
+    decoder: HpackDecoder,
     kind: number,
   ): RememberedHead | null {
     const length = to - from;
     this.hash = 0;
-    if (length < BLOCK_BYTES_MIN || length > BLOCK_BYTES_MAX) return null;
-    const view = viewOf(bytes);
-    const hash = hashOf(view, from, length, (Math.imul(decoder, 8) + kind) ^ Math.imul(version, 0x9e3779b1));
+    if (length < WORD_BYTES || length > BLOCK_BYTES_MAX || decoder.mustShrink) return null;
+    const view = viewOf(block);
+    const hash = hashOf(view, from, length, Math.imul(decoder.number, 8) + kind);
     this.hash = hash;
-    const { hashes, heads } = this;
+    const { hashes } = this;
     const first = (hash & (SETS - 1)) * WAYS;
     for (let at = first; at < first + WAYS; at++) {
       if (hashes[at] !== hash) continue;
-      const head = heads[at];
-      if (head === null || head.decoder !== decoder || head.version !== version || head.kind !== kind)
-        continue;
-      if (head.blockBytes === length && isSame(head.words, view, from, length)) return head;
+      const head = this.heads[at];
+      if (head === null || head.decoder !== decoder.number || head.kind !== kind) continue;
+      if (head.block.byteLength !== length || !isSame(head.block, view, from)) continue;
+      return head.refers && head.version !== decoder.version ? null : head;
     }
     return null;
   }
 
   /**
-   * Keeps the head of the block that `find` was last asked for, if that comes for the second time. The caller gives it
-   * what the head has (`takeFields`, `takeRequest` or `takeResponse`); null: it is not kept.
+   * Keeps the head of the block that `find` was just asked for in vain, if it comes for the second time. Then it is
+   * returned, for the caller to tell it of the head beside its fields.
    */
   keep(
-    bytes: Uint8Array,
+    block: Uint8Array,
     from: number,
     to: number,
-    decoder: number,
-    version: number,
+    decoder: HpackDecoder,
     kind: number,
-    textBytes: number,
-    fieldCount: number,
+    fields: FieldSection,
+    start: number,
+    end: number,
+    priority: number,
   ): RememberedHead | null {
     const { hash, candidates } = this;
-    if (hash === 0 || textBytes < 4 || textBytes > TEXT_BYTES_MAX || fieldCount > FIELDS_KEPT_MAX)
+    const { insertions, refers } = decoder;
+    if (hash === 0 || decoder.updates > 0 || insertions > INSERTIONS_TOLD_MAX) return null;
+    if (refers && insertions > 0) return null;
+    if (fields.count > FIELDS_KEPT_MAX || end - start < WORD_BYTES || end - start > TEXT_BYTES_MAX)
       return null;
-    const place = (hash >>> 8) & (CANDIDATES - 1);
-    if (candidates[place] !== hash) {
-      candidates[place] = hash;
+    const candidate = refers ? hash ^ Math.imul(decoder.version, HASH_FACTOR) : hash;
+    const place = (candidate >>> 8) & (CANDIDATES - 1);
+    if (candidates[place] !== candidate) {
+      candidates[place] = candidate;
       return null;
     }
-    const set = hash & (SETS - 1);
-    const at = set * WAYS + this.turns[set];
-    this.turns[set] = (this.turns[set] + 1) & (WAYS - 1);
-    this.hashes[at] = hash;
-    let head = this.heads[at];
-    if (head === null) {
-      head = new RememberedHead();
-      this.heads[at] = head;
-    }
-    head.decoder = decoder;
-    head.version = version;
-    head.kind = kind;
-    head.blockBytes = to - from;
-    head.textBytes = textBytes;
-    head.fieldCount = fieldCount;
-    takeWords(head.words, 0, viewOf(bytes), from, to - from);
+    const bytes = block.subarray(from, to);
+    const head = new RememberedHead(hash, decoder, kind, bytes, fields, start, end, priority);
+    this.put(head);
     return head;
+  }
+
+  /** In the place of one of the same block, or of the oldest of its set. */
+  private put(head: RememberedHead): void {
+    const { hashes, turns } = this;
+    const set = head.hash & (SETS - 1);
+    let way = 0;
+    while (way < WAYS && hashes[set * WAYS + way] !== head.hash) way++;
+    if (way === WAYS) {
+      way = turns[set];
+      turns[set] = (way + 1) & (WAYS - 1);
+    }
+    hashes[set * WAYS + way] = head.hash;
+    this.heads[set * WAYS + way] = head;
   }
 }
 
-/** Never 0. */
+const HASH_FACTOR = 0x85ebca6b;
+
+/** Never 0. Of a word after the other, the last one overlapping the one before it. */
 function hashOf(view: DataView, from: number, length: number, seed: number): number {
   let hash = seed ^ length;
-  const last = from + length - 4;
-  for (let at = from; at < last; at += 4)
-    hash = Math.imul(hash ^ view.getInt32(at, true), 0x85ebca6b) ^ (hash >>> 15);
-  hash = Math.imul(hash ^ view.getInt32(last, true), 0xc2b2ae35);
+  const last = from + length - WORD_BYTES;
+  for (let at = from; at < last; at += WORD_BYTES)
+    hash = Math.imul(hash ^ view.getInt32(at, true), HASH_FACTOR) ^ (hash >>> 15);
+  hash = Math.imul(hash ^ view.getInt32(last, true), HASH_FACTOR);
   return (hash ^ (hash >>> 16)) | 0 || 1;
 }
 
-/** Words of four bytes; the last one overlaps the one before it where the length is no multiple of four. */
-function isSame(words: Int32Array, view: DataView, from: number, length: number): boolean {
-  const last = from + length - 4;
-  let word = 0;
-  for (let at = from; at < last; at += 4) {
-    if (words[word++] !== view.getInt32(at, true)) return false;
+function isSame(block: DataView, view: DataView, from: number): boolean {
+  const last = block.byteLength - WORD_BYTES;
+  for (let at = 0; at < last; at += WORD_BYTES) {
+    if (block.getInt32(at, true) !== view.getInt32(from + at, true)) return false;
   }
-  return words[word] === view.getInt32(last, true);
-}
-
-function takeWords(words: Int32Array, to: number, view: DataView, from: number, length: number): void {
-  const last = from + length - 4;
-  let word = to;
-  for (let at = from; at < last; at += 4) words[word++] = view.getInt32(at, true);
-  words[word] = view.getInt32(last, true);
-}
-
-function giveWords(words: Int32Array, from: number, view: DataView, to: number, length: number): void {
-  const last = to + length - 4;
-  let word = from;
-  for (let at = to; at < last; at += 4) view.setInt32(at, words[word++], true);
-  view.setInt32(last, words[word], true);
+  return block.getInt32(last, true) === view.getInt32(from + last, true);
 }
