@@ -147,7 +147,17 @@ export class FieldSection {
     this.seenHigh = 0;
   }
 
-  /** Becomes the section whose table these words were, and whose sets of ids these are. */
+  /** The table of all fields, as if what they are in lay `delta` bytes further on. Allocates. */
+  wordsMovedBy(delta: number): Int32Array {
+    const words = this.table.slice(0, this.count * FIELD_WORDS);
+    for (let word = 0; word < words.length; word += FIELD_WORDS) {
+      words[word] += delta;
+      words[word + 2] += delta;
+    }
+    return words;
+  }
+
+  /** Becomes the section whose table these words are, and whose sets of ids these. */
   restore(words: Int32Array, seenLow: number, seenHigh: number): void {
     const { table } = this;
     const { length } = words;

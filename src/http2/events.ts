@@ -15,7 +15,7 @@ export interface Http2Events<S extends Http2Stream> {
   requestHead(stream: S): RequestHead;
   /**
    * Server role: the request's head is complete. `fault` is 0, or one of http/fault.ts that is to be answered with its
-   * status. What the head points to lies in the workspace at `[start, end)`: the owner copies it to memory of its own
+   * status. What the head points to lies in the workspace at `[start, end)`, where nobody writes: the owner copies it to memory of its own
    * (and moves the head by as much, `rebase`) before it returns. Without content, `bodyKind` is BODY_NONE and no
    * `onEnd` follows.
    */

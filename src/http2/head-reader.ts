@@ -106,13 +106,16 @@ const REQUEST_PSEUDO = S_AUTHORITY | S_METHOD | S_PATH | S_SCHEME | S_PROTOCOL;
 export class HeadReader {
   /** Of the request that was read last: urgency and INCREMENTAL (priority.ts). */
   priority: number;
-  /** Where what was decoded ends in the workspace. */
+  /** Where what was decoded lies in the workspace's memory. */
+  start: number;
   end: number;
 
   private readonly workspace: Http2Workspace;
   private readonly decoder: HpackDecoder;
   private readonly listBytesMax: number;
   private readonly bombBytes: number;
+  /** The head that came again last. */
+  private recent: RememberedHead | null;
   // Of the head at hand.
   private malformed: boolean;
   /** The first fault, or 0. */
@@ -134,11 +137,13 @@ export class HeadReader {
 
   constructor(workspace: Http2Workspace, decoder: HpackDecoder, listBytesMax: number, bombFactor: number) {
     this.priority = PRIORITY_DEFAULT;
+    this.start = workspace.start;
     this.end = workspace.start;
     this.workspace = workspace;
     this.decoder = decoder;
     this.listBytesMax = listBytesMax;
     this.bombBytes = listBytesMax * bombFactor;
+    this.recent = null;
     this.malformed = false;
     this.fault = 0;
     this.pseudoSeen = 0;
@@ -174,7 +179,8 @@ export class HeadReader {
     const kind = KIND_REQUEST + (ended ? KIND_ENDED : 0) + (connectProtocol ? KIND_OPTION : 0);
     const known = this.recall(block, from, to, kind);
     if (known !== null) {
-      known.giveRequest(head, workspace.bytes, workspace.start);
+      head.fields.bytes = workspace.bytes;
+      known.giveRequest(head);
       this.priority = known.priority;
       return HEAD_OK;
     }
@@ -185,7 +191,10 @@ export class HeadReader {
     const result = this.readFields(head.fields, head, null);
     if (result !== HEAD_OK) return result;
     if (this.malformed || !this.completeRequest(head, ended, connectProtocol)) return HEAD_MALFORMED;
-    if (this.fault === 0) this.remember(block, from, to, kind, head.fields)?.keepRequest(head);
+    if (this.fault === 0) {
+      const kept = this.remember(block, from, to, kind, head.fields);
+      kept?.keepRequest(head, kept.start - workspace.start);
+    }
     return this.fault;
   }
 
@@ -202,7 +211,8 @@ export class HeadReader {
     const kind = (ended ? KIND_ENDED : 0) + (noContent ? KIND_OPTION : 0);
     const known = this.recall(block, from, to, kind);
     if (known !== null) {
-      known.giveResponse(head, workspace.bytes, workspace.start);
+      head.fields.bytes = workspace.bytes;
+      known.giveResponse(head);
       return HEAD_OK;
     }
     head.clear();
@@ -218,10 +228,12 @@ export class HeadReader {
   /** What this block was before, where it means the same now; or null. */
   private recall(block: Uint8Array, from: number, to: number, kind: number): RememberedHead | null {
     const { decoder, workspace } = this;
-    const known = workspace.remembered.find(block, from, to, decoder, kind);
+    const known = workspace.remembered.find(block, from, to, decoder, kind, this.recent);
     if (known === null) return null;
     if (known.insertedBytes > 0) decoder.repeat(known);
-    this.end = workspace.start + known.text.length;
+    this.recent = known;
+    this.start = known.start;
+    this.end = known.end;
     return known;
   }
 
@@ -312,6 +324,7 @@ export class HeadReader {
         this.takeField(fields);
       }
     }
+    this.start = this.workspace.start;
     this.end = decoder.out;
     return HEAD_OK;
   }

@@ -535,7 +535,7 @@ export class Http2Receiver<S extends Http2Stream> {
     stream.isTunnel = head.upgradeIndex >= 0;
     if (!ended) engine.beginUpload(stream);
     if (!ended && !stream.isTunnel) stream.expectedBytes = head.contentLength;
-    engine.events.onRequest(stream, result, this.workspace.start, heads.end);
+    engine.events.onRequest(stream, result, heads.start, heads.end);
     if (stream.id === id) engine.closeIfEnded(stream);
   }
 
@@ -558,7 +558,7 @@ export class Http2Receiver<S extends Http2Stream> {
         else stream.expectedBytes = head.bodyKind === BODY_LENGTH ? head.contentLength : LENGTH_UNKNOWN;
       }
     }
-    engine.events.onResponse(stream, this.workspace.start, heads.end);
+    engine.events.onResponse(stream, heads.start, heads.end);
     if (stream.id === id) engine.closeIfEnded(stream);
   }
 

@@ -8,11 +8,14 @@
  *
  * A head is found only by the connection that decoded it: what one peer sent changes nothing, the time that it takes
  * included, for another. A block is kept when it comes for the second time, since most come once. Bounded: SETS × WAYS
- * heads for all connections of a workspace, short ones only; of one set the oldest gives way. Heads don't change.
+ * heads for all connections of a workspace, short ones only; of one set the oldest gives way.
+ *
+ * What was decoded is kept in the same memory as the workspace, so that a head points to it as it would to what has
+ * just been decoded; nobody writes to it.
  */
 
-import { copyWords, viewOf } from '../base/bytes.ts';
-import { FIELD_WORDS, type FieldSection } from '../http/fields.ts';
+import { viewOf } from '../base/bytes.ts';
+import type { FieldSection } from '../http/fields.ts';
 import type { RequestHead, ResponseHead } from '../http/message.ts';
 import { FIELD_OVERHEAD_BYTES } from './constants.ts';
 import { type DynamicTable, SEPARATOR_BYTES } from './dynamic-table.ts';
@@ -34,17 +37,20 @@ export const KIND_ENDED = 2;
 export const KIND_OPTION = 4;
 
 const WAYS = 4;
-const SETS = 32;
+const SETS = 16;
 /** Hashes of blocks that came once. */
 const CANDIDATES = 256;
 // What is longer, or has more fields, is decoded each time.
 const BLOCK_BYTES_MAX = 512;
-const TEXT_BYTES_MAX = 1024;
+const TEXT_BYTES_MAX = 768;
 const FIELDS_KEPT_MAX = 24;
 /** Less is decoded as quickly as it is found, and words are compared. */
 const WORD_BYTES = 4;
 
-/** One head. Its positions count in the workspace, to whose beginning its text goes back. */
+/** Memory that heads need for what was decoded. */
+export const REMEMBERED_BYTES = SETS * WAYS * TEXT_BYTES_MAX;
+
+/** One head. */
 export class RememberedHead implements TableEffect {
   readonly hash: number;
   /** The number of the decoder that it is of. */
@@ -54,12 +60,15 @@ export class RememberedHead implements TableEffect {
   readonly refers: boolean;
   readonly version: number;
   readonly block: DataView;
-  /** What was decoded. */
-  readonly text: Uint8Array;
+  /** Where what was decoded lies, in the workspace's memory, as long as it is kept. */
+  readonly start: number;
+  readonly end: number;
+  /** False: another has taken its place. What it inserts it can still insert. */
+  isKept: boolean;
   readonly insertedBytes: number;
-  private readonly textView: DataView;
-  /** INSERTION_WORDS for each, the first counting in `text`. */
+  /** INSERTION_WORDS for each, the first counting in `insertedText`. */
   private readonly insertions: Int32Array;
+  private readonly insertedText: Uint8Array;
   private readonly fieldWords: Int32Array;
   private readonly seenLow: number;
   private readonly seenHigh: number;
@@ -84,7 +93,7 @@ export class RememberedHead implements TableEffect {
   private acceptsTrailers: boolean;
   private headBytes: number;
 
-  /** Of `block`, which `decoder` has just decoded to `fields`, the text to `[start, end)`. */
+  /** Of `block`, which `decoder` has just decoded to `fields`, the text to `[start, end)`; it moves to `to`. */
   constructor(
     hash: number,
     decoder: HpackDecoder,
@@ -93,24 +102,29 @@ export class RememberedHead implements TableEffect {
     fields: FieldSection,
     start: number,
     end: number,
+    to: number,
     priority: number,
   ) {
+    const { bytes } = fields;
     this.hash = hash;
     this.decoder = decoder.number;
     this.kind = kind;
     this.refers = decoder.refers;
     this.version = decoder.version;
     this.block = new DataView(Uint8Array.from(block).buffer);
-    this.text = Uint8Array.from(fields.bytes.subarray(start, end));
-    this.textView = new DataView(this.text.buffer);
+    bytes.copyWithin(to, start, end);
+    this.start = to;
+    this.end = to + end - start;
+    this.isKept = true;
     this.insertions = INSERTED.slice(0, decoder.insertions * INSERTION_WORDS);
+    this.insertedText = decoder.insertions === 0 ? NO_BYTES : Uint8Array.from(bytes.subarray(start, end));
     let insertedBytes = 0;
     for (let word = 0; word < this.insertions.length; word += INSERTION_WORDS) {
       this.insertions[word] -= start;
       insertedBytes += this.insertions[word + 1] + this.insertions[word + 2] + FIELD_OVERHEAD_BYTES;
     }
     this.insertedBytes = insertedBytes;
-    this.fieldWords = fields.table.slice(0, fields.count * FIELD_WORDS);
+    this.fieldWords = fields.wordsMovedBy(to - start);
     this.seenLow = fields.seenLow;
     this.seenHigh = fields.seenHigh;
     this.priority = priority;
@@ -135,7 +149,7 @@ export class RememberedHead implements TableEffect {
   }
 
   insertInto(table: DynamicTable): void {
-    const { insertions, text } = this;
+    const { insertions, insertedText: text } = this;
     for (let word = 0; word < insertions.length; word += INSERTION_WORDS) {
       const nameAt = insertions[word];
       const nameLength = insertions[word + 1];
@@ -147,17 +161,18 @@ export class RememberedHead implements TableEffect {
     }
   }
 
-  keepRequest(head: RequestHead): void {
+  /** What the request has beside its fields; `moved` bytes behind where it points. */
+  keepRequest(head: RequestHead, moved: number): void {
     this.methodId = head.methodId;
-    this.methodOffset = head.methodOffset;
+    this.methodOffset = head.methodOffset + moved;
     this.methodLength = head.methodLength;
     this.targetForm = head.targetForm;
     this.scheme = head.scheme;
-    this.pathOffset = head.pathOffset;
+    this.pathOffset = head.pathOffset + moved;
     this.pathLength = head.pathLength;
-    this.queryOffset = head.queryOffset;
+    this.queryOffset = head.queryOffset < 0 ? -1 : head.queryOffset + moved;
     this.queryLength = head.queryLength;
-    this.authorityOffset = head.authorityOffset;
+    this.authorityOffset = head.authorityOffset + moved;
     this.authorityLength = head.authorityLength;
     this.bodyKind = head.bodyKind;
     this.contentLength = head.contentLength;
@@ -175,8 +190,8 @@ export class RememberedHead implements TableEffect {
     this.headBytes = head.headBytes;
   }
 
-  /** Makes `head` what it was, with its text from `start` of `bytes` on. */
-  giveRequest(head: RequestHead, bytes: Uint8Array, start: number): void {
+  /** Makes `head` what it was. */
+  giveRequest(head: RequestHead): void {
     head.methodId = this.methodId;
     head.methodOffset = this.methodOffset;
     head.methodLength = this.methodLength;
@@ -195,10 +210,10 @@ export class RememberedHead implements TableEffect {
     head.upgradeIndex = this.upgradeIndex;
     head.acceptsTrailers = this.acceptsTrailers;
     head.headBytes = this.headBytes;
-    this.giveFields(head.fields, bytes, start);
+    head.fields.restore(this.fieldWords, this.seenLow, this.seenHigh);
   }
 
-  giveResponse(head: ResponseHead, bytes: Uint8Array, start: number): void {
+  giveResponse(head: ResponseHead): void {
     head.status = this.status;
     head.reasonOffset = 0;
     head.reasonLength = 0;
@@ -207,19 +222,13 @@ export class RememberedHead implements TableEffect {
     head.contentLength = this.contentLength;
     head.upgradeIndex = this.upgradeIndex;
     head.headBytes = this.headBytes;
-    this.giveFields(head.fields, bytes, start);
-  }
-
-  private giveFields(fields: FieldSection, bytes: Uint8Array, start: number): void {
-    const { fieldWords, textView } = this;
-    const length = textView.byteLength;
-    fields.bytes = bytes;
-    copyWords(viewOf(bytes), start, textView, 0, length);
-    fields.restore(fieldWords, this.seenLow, this.seenHigh);
+    head.fields.restore(this.fieldWords, this.seenLow, this.seenHigh);
   }
 }
 
 export class RememberedHeads {
+  /** Where their memory begins in the workspace's. */
+  private readonly memory: number;
   /** By set and way. */
   private readonly heads: (RememberedHead | null)[];
   /** Of each of them; 0 where there is none. */
@@ -231,7 +240,9 @@ export class RememberedHeads {
   /** Of the block that `find` did not find; 0: it is not to be kept. */
   private hash: number;
 
-  constructor() {
+  /** `REMEMBERED_BYTES` from `memory` on, in the workspace's bytes, are theirs. */
+  constructor(memory: number) {
+    this.memory = memory;
     this.heads = new Array<RememberedHead | null>(SETS * WAYS).fill(null);
     this.hashes = new Int32Array(SETS * WAYS);
     this.candidates = new Int32Array(CANDIDATES);
@@ -239,18 +250,26 @@ export class RememberedHeads {
     this.hash = 0;
   }
 
-  /** The head of `block[from … to)`, where it is known for a decoder and means the same; or null. Then `keep` may follow. */
+  /**
+   * The head of `block[from … to)`, where it is known for a decoder and means the same; or null. Then `keep` may follow.
+   * `recent` is the one of that decoder that was found last, for a first guess.
+   */
   find(
     block: Uint8Array,
     from: number,
     to: number,
     decoder: HpackDecoder,
     kind: number,
+    recent: RememberedHead | null,
   ): RememberedHead | null {
     const length = to - from;
     this.hash = 0;
     if (length < WORD_BYTES || length > BLOCK_BYTES_MAX || decoder.mustShrink) return null;
     const view = viewOf(block);
+    if (recent !== null && recent.isKept && recent.kind === kind) {
+      const isRecent = recent.block.byteLength === length && isSame(recent.block, view, from);
+      if (isRecent && !(recent.refers && recent.version !== decoder.version)) return recent;
+    }
     const hash = hashOf(view, from, length, Math.imul(decoder.number, 8) + kind);
     this.hash = hash;
     const { hashes } = this;
@@ -272,7 +291,7 @@ export class RememberedHeads {
   keep(
     block: Uint8Array,
     from: number,
-    to: number,
+    blockEnd: number,
     decoder: HpackDecoder,
     kind: number,
     fields: FieldSection,
@@ -287,32 +306,44 @@ export class RememberedHeads {
     if (fields.count > FIELDS_KEPT_MAX || end - start < WORD_BYTES || end - start > TEXT_BYTES_MAX)
       return null;
     const candidate = refers ? hash ^ Math.imul(decoder.version, HASH_FACTOR) : hash;
-    const place = (candidate >>> 8) & (CANDIDATES - 1);
-    if (candidates[place] !== candidate) {
-      candidates[place] = candidate;
+    const seenAt = (candidate >>> 8) & (CANDIDATES - 1);
+    if (candidates[seenAt] !== candidate) {
+      candidates[seenAt] = candidate;
       return null;
     }
-    const bytes = block.subarray(from, to);
-    const head = new RememberedHead(hash, decoder, kind, bytes, fields, start, end, priority);
-    this.put(head);
+    const place = this.placeFor(hash);
+    const to = this.memory + place * TEXT_BYTES_MAX;
+    const replaced = this.heads[place];
+    if (replaced !== null) replaced.isKept = false;
+    const head = new RememberedHead(
+      hash,
+      decoder,
+      kind,
+      block.subarray(from, blockEnd),
+      fields,
+      start,
+      end,
+      to,
+      priority,
+    );
+    this.hashes[place] = hash;
+    this.heads[place] = head;
     return head;
   }
 
-  /** In the place of one of the same block, or of the oldest of its set. */
-  private put(head: RememberedHead): void {
+  /** That of one with the same hash, or of the oldest of its set. */
+  private placeFor(hash: number): number {
     const { hashes, turns } = this;
-    const set = head.hash & (SETS - 1);
-    let way = 0;
-    while (way < WAYS && hashes[set * WAYS + way] !== head.hash) way++;
-    if (way === WAYS) {
-      way = turns[set];
-      turns[set] = (way + 1) & (WAYS - 1);
-    }
-    hashes[set * WAYS + way] = head.hash;
-    this.heads[set * WAYS + way] = head;
+    const set = hash & (SETS - 1);
+    const first = set * WAYS;
+    for (let at = first; at < first + WAYS; at++) if (hashes[at] === hash) return at;
+    const way = turns[set];
+    turns[set] = (way + 1) & (WAYS - 1);
+    return first + way;
   }
 }
 
+const NO_BYTES = new Uint8Array(0);
 const HASH_FACTOR = 0x85ebca6b;
 
 /** Never 0. Of a word after the other, the last one overlapping the one before it. */

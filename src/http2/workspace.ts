@@ -5,7 +5,7 @@
 
 import { FieldSection } from '../http/fields.ts';
 import { BLOCK_START_BYTES_MAX } from './hpack-encoder.ts';
-import { RememberedHeads } from './remembered-heads.ts';
+import { REMEMBERED_BYTES, RememberedHeads } from './remembered-heads.ts';
 import type { Http2Settings } from './settings.ts';
 
 const BLOCK_BYTES_FIRST = 8192;
@@ -14,8 +14,13 @@ const EXTRA_BYTES = 1024;
 /** A crumb of a cookie counts at least so much in a list: 32, and its name. */
 const CRUMB_BYTES_MIN = 38;
 
-/** Bytes that a workspace needs to decode into. */
+/** Bytes that a workspace needs. */
 export function workspaceBytes(settings: Http2Settings): number {
+  return decodingBytes(settings) + REMEMBERED_BYTES;
+}
+
+/** Bytes to decode into. */
+function decodingBytes(settings: Http2Settings): number {
   return 2 * settings.maxHeaderListSize + Math.max(settings.headerTableSize, 4096) + EXTRA_BYTES;
 }
 
@@ -38,10 +43,10 @@ export class Http2Workspace {
   constructor(bytes: Uint8Array, start: number, settings: Http2Settings) {
     this.bytes = bytes;
     this.start = start;
-    this.end = start + workspaceBytes(settings);
+    this.end = start + decodingBytes(settings);
     this.trailers = new FieldSection(bytes);
     this.crumbs = new Int32Array(2 * Math.ceil(settings.maxHeaderListSize / CRUMB_BYTES_MIN));
-    this.remembered = new RememberedHeads();
+    this.remembered = new RememberedHeads(this.end);
     this.block = new Uint8Array(BLOCK_BYTES_FIRST);
   }
 
