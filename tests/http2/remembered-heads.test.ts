@@ -193,7 +193,7 @@ describe('a head that was decoded before', () => {
         .tuple(fc.integer({ min: 62, max: 66 }), value)
         .map(([index, own]) => Buffer.concat([Buffer.of(0x0f, index - 15), text(own)])),
     );
-    const fields = fc.array(field, { maxLength: 5 }).map((all) => Buffer.concat(all));
+    const fields = fc.array(field, { maxLength: 3 }).map((all) => Buffer.concat(all));
     const size = fc.constantFrom(Buffer.alloc(0), Buffer.of(0x20), Buffer.of(0x3f, 0x81, 0x1f));
     const starts = fc.oneof(
       { weight: 9, arbitrary: fc.constant(Buffer.alloc(0)) },
@@ -202,7 +202,7 @@ describe('a head that was decoded before', () => {
     const blocks = fc.array(fc.tuple(starts, fields), { minLength: 1, maxLength: 5 });
     const turn = fc.record({
       which: fc.nat(4),
-      times: fc.integer({ min: 1, max: 4 }),
+      times: fc.integer({ min: 1, max: 5 }),
       connection: fc.nat(1),
       isRequest: fc.boolean(),
       ended: fc.boolean(),
@@ -213,6 +213,10 @@ describe('a head that was decoded before', () => {
       fc.property(blocks, fc.array(turn, { maxLength: 30 }), (all, turns) => {
         const one = new Readers(true, 2);
         const other = new Readers(false, 2);
+        // Entries to refer to.
+        const first = Buffer.concat([OK, inserting('a', '1'), inserting('b', '2'), inserting('c', '3')]);
+        for (const readers of [one, other])
+          for (const connection of [0, 1]) readers.response(connection, first, true);
         const dead = [false, false];
         for (const { which, times, connection, isRequest, ended, allowed } of turns) {
           const [start, rest] = all[which % all.length];
@@ -231,8 +235,8 @@ describe('a head that was decoded before', () => {
         }
         known += one.known;
       }),
-      { numRuns: 1500 },
+      { numRuns: 2000 },
     );
-    assert.ok(known > 1000, `only ${known} were known`);
+    assert.ok(known > 400, `only ${known} were known`);
   });
 });
