@@ -12,6 +12,8 @@ export const FIELDS_MAX = 128;
 const FIELDS_ADDED_MAX = 80;
 /** Fields that a section holds in all. */
 export const FIELDS_HELD_MAX = FIELDS_MAX + FIELDS_ADDED_MAX;
+/** Room for fields that a section has from the start. */
+const FIELDS_FIRST = 32;
 
 /** Ids of the field names that the edge acts upon; 0 is any other name. Order is free; names are in FIELD_NAMES. */
 export const F_OTHER = 0;
@@ -127,7 +129,8 @@ export const F_REMOVED = -1;
 export class FieldSection {
   /** What the offsets count in: the arena, or (trailers) memory of the decoder. */
   bytes: Uint8Array;
-  readonly table: Int32Array;
+  /** Replaced when it grows: nearly all sections are short, and many are at hand at once. */
+  table: Int32Array;
   count: number;
   /** Bit `id` is set when a field with this id was added (ids 0–31, 32–63): most look-ups end here. */
   seenLow: number;
@@ -135,7 +138,7 @@ export class FieldSection {
 
   constructor(bytes: Uint8Array) {
     this.bytes = bytes;
-    this.table = new Int32Array(FIELDS_HELD_MAX * FIELD_WORDS);
+    this.table = new Int32Array(FIELDS_FIRST * FIELD_WORDS);
     this.count = 0;
     this.seenLow = 0;
     this.seenHigh = 0;
@@ -159,8 +162,9 @@ export class FieldSection {
 
   /** Becomes the section whose table these words are, and whose sets of ids these. */
   restore(words: Int32Array, seenLow: number, seenHigh: number): void {
-    const { table } = this;
     const { length } = words;
+    while (this.table.length < length) assert(this.grow(), 'more fields than a section holds');
+    const { table } = this;
     for (let word = 0; word < length; word++) table[word] = words[word];
     this.count = length / FIELD_WORDS;
     this.seenLow = seenLow;
@@ -175,8 +179,8 @@ export class FieldSection {
   /** Appends a field; false when the section is full. */
   add(nameOffset: number, nameLength: number, valueOffset: number, valueLength: number, id: number): boolean {
     const count = this.count;
-    if (count === FIELDS_HELD_MAX) return false;
     const at = count * FIELD_WORDS;
+    if (at === this.table.length && !this.grow()) return false;
     const table = this.table;
     table[at] = nameOffset;
     table[at + 1] = nameLength;
@@ -185,6 +189,16 @@ export class FieldSection {
     table[at + 4] = id;
     this.count = count + 1;
     this.markSeen(id);
+    return true;
+  }
+
+  /** False: it holds as many as it may. */
+  private grow(): boolean {
+    const { table } = this;
+    const words = Math.min(table.length * 2, FIELDS_HELD_MAX * FIELD_WORDS);
+    if (words === table.length) return false;
+    this.table = new Int32Array(words);
+    this.table.set(table);
     return true;
   }
 
