@@ -35,6 +35,16 @@ export class Scratch {
     this.end = 0;
   }
 
+  /**
+   * `[at, end)` may be written to before a buffer is taken: what is free of one that somebody else holds until `release`.
+   * So an exchange touches one page rather than two.
+   */
+  lend(at: number, end: number): void {
+    if (this.held.length > 0) return;
+    this.at = at;
+    this.end = end;
+  }
+
   /** Arena offset of at least `length` bytes to write to, or -1 when memory is exhausted. `commit` keeps what was written. */
   reserve(length: number): number {
     if (this.end - this.at >= length) return this.at;
