@@ -266,7 +266,7 @@ export class RememberedHeads {
     this.hash = 0;
     if (length < WORD_BYTES || length > BLOCK_BYTES_MAX || decoder.mustShrink) return null;
     const view = viewOf(block);
-    if (recent !== null && recent.isKept && recent.kind === kind) {
+    if (recent?.isKept && recent.kind === kind) {
       const isRecent = recent.block.byteLength === length && isSame(recent.block, view, from);
       if (isRecent && !(recent.refers && recent.version !== decoder.version)) return recent;
     }
