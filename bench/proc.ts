@@ -11,8 +11,8 @@ import { readdirSync, readFileSync } from 'node:fs';
  */
 export class ProcessTree {
   private readonly root: number;
-  /** Nanoseconds of each thread, by its id, that was ever seen. */
-  private readonly seen: Map<string, number>;
+  /** Each thread that was ever seen, by its id: whose it was when it was last seen, and its nanoseconds. */
+  private readonly seen: Map<string, { role: string; ns: number }>;
 
   constructor(root: number) {
     this.root = root;
@@ -36,15 +36,23 @@ export class ProcessTree {
    * that ran in their context are in it, as the kernel counts them.
    */
   processorNs(): number {
+    let total = 0;
+    for (const ns of this.processorNsByRole().values()) total += ns;
+    return total;
+  }
+
+  /** The same, by what the processes are (`roleOf`). */
+  processorNsByRole(): Map<string, number> {
     for (const pid of this.pids()) {
+      const role = roleOf(pid);
       for (const thread of list(`/proc/${pid}/task`)) {
         const ns = threadNs(pid, thread);
-        if (ns > 0) this.seen.set(thread, ns);
+        if (ns > 0) this.seen.set(thread, { role, ns });
       }
     }
-    let total = 0;
-    for (const ns of this.seen.values()) total += ns;
-    return total;
+    const byRole = new Map<string, number>();
+    for (const { role, ns } of this.seen.values()) byRole.set(role, (byRole.get(role) ?? 0) + ns);
+    return byRole;
   }
 
   /** Looks every LOOK_MS until the returned function is called. */
@@ -65,9 +73,13 @@ function threadNs(pid: number, thread: string): number {
   return Number(read(`/proc/${pid}/task/${thread}/schedstat`).split(' ')[0] ?? 0);
 }
 
-/** Which compartment a process of ours is, by the main file that it runs; its name where it runs none. */
+/** Roles of the processes that serve connections: ours, and nginx's. */
+export const WORKER_ROLES: readonly string[] = ['edge', 'worker'];
+
+/** Which compartment a process of ours is, by the main file that it runs; nginx's by its title; the name of any other. */
 export function roleOf(pid: number): string {
-  const found = /\/(\w+)\/main\.(?:js|ts)/.exec(read(`/proc/${pid}/cmdline`))?.[1];
+  const command = read(`/proc/${pid}/cmdline`);
+  const found = /\/(\w+)\/main\.(?:js|ts)/.exec(command)?.[1] ?? /^nginx: (master|worker)/.exec(command)?.[1];
   if (found === undefined) return read(`/proc/${pid}/comm`).trim();
   return found === 'cli' ? 'master' : found;
 }

@@ -3,6 +3,13 @@
 import type { LoadResult } from './load-generator.ts';
 import type { SystemName } from './systems.ts';
 
+/** What the processes of one kind used. */
+export interface RoleCost {
+  /** As `roleOf` names them. */
+  readonly role: string;
+  readonly processorNsPerRequest: number;
+}
+
 /** One system in one scenario in one round. */
 export interface Sample extends LoadResult {
   readonly round: number;
@@ -10,6 +17,8 @@ export interface Sample extends LoadResult {
   readonly system: SystemName;
   /** Processor time of the system's processes, nanoseconds per request. */
   readonly processorNsPerRequest: number;
+  /** The same, apart. */
+  readonly roles: readonly RoleCost[];
   /** Share of the wall-clock time that the system ran, 0 … 1. */
   readonly utilisation: number;
   /** Time of the proxy core's soft-interrupt thread, nanoseconds per request: not in the above. */

@@ -239,7 +239,7 @@ async function measure(plan: Plan, place: Workplace, scenario: Scenario, system:
   const softThread = softInterruptThread(PROXY_CORE);
   const softBefore = kernelThreadNs(softThread);
   const busyBefore = coreBusyNs(PROXY_CORE);
-  const before = processes.processorNs();
+  const before = processes.processorNsByRole();
   const stopWatching = processes.watch();
   const startNs = process.hrtime.bigint();
   const result = await runLoad(place, plan.generator ?? scenario.generator, scenario, system.port, {
@@ -247,7 +247,12 @@ async function measure(plan: Plan, place: Workplace, scenario: Scenario, system:
   });
   const elapsedNs = Number(process.hrtime.bigint() - startNs);
   stopWatching();
-  const used = processes.processorNs() - before;
+  const roles = [...processes.processorNsByRole()].map(([role, ns]) => ({
+    role,
+    processorNsPerRequest: (ns - (before.get(role) ?? 0)) / result.requests,
+  }));
+  const processorNsPerRequest = roles.reduce((sum, role) => sum + role.processorNsPerRequest, 0);
+  const used = processorNsPerRequest * result.requests;
   const soft = kernelThreadNs(softThread) - softBefore;
   const foreign = coreBusyNs(PROXY_CORE) - busyBefore - used - soft;
   return {
@@ -255,7 +260,8 @@ async function measure(plan: Plan, place: Workplace, scenario: Scenario, system:
     round,
     scenario: scenario.name,
     system: system.name,
-    processorNsPerRequest: used / result.requests,
+    processorNsPerRequest,
+    roles,
     utilisation: used / Math.min(elapsedNs, result.seconds * 1e9),
     softInterruptNsPerRequest: soft / result.requests,
     disturbance: Math.max(0, foreign / elapsedNs),

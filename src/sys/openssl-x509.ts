@@ -139,7 +139,6 @@ export function setStatusResponse(ssl: number, address: number, length: number):
 // ---- Tickets (SSL_CTX_set_tlsext_ticket_key_cb(3)) --------------------------------------------------
 
 export const RAND_bytes = declareOpenssl<Call2>('RAND_bytes', INT, [ADDRESS, INT]);
-export const EVP_aes_256_cbc = declareOpenssl<() => number>('EVP_aes_256_cbc', ADDRESS, []);
 export const EVP_MAC_CTX_set_params = declareOpenssl<Call2>('EVP_MAC_CTX_set_params', INT, [
   ADDRESS,
   ADDRESS,

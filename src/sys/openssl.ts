@@ -5,6 +5,7 @@
  */
 
 import koffi from 'koffi';
+import { assert } from '../base/assert.ts';
 
 const program = koffi.load(null);
 
@@ -32,10 +33,13 @@ export function foreignCallback<A extends unknown[], R>(
   failure: R,
   callback: (...parameters: A) => R,
 ): number {
+  assert(parameters.length <= 6, 'a callback has six parameters at most');
   const type = koffi.proto(`SallyportCallback${callbackTypes++}`, result, [...parameters]);
-  const guarded = (...values: A): R => {
+  // A list of parameters would be made for each call; those that the type doesn't have nobody looks at.
+  const called = callback as (...parameters: unknown[]) => R;
+  const guarded = (a: unknown, b: unknown, c: unknown, d: unknown, e: unknown, f: unknown): R => {
     try {
-      return callback(...values);
+      return called(a, b, c, d, e, f);
     } catch {
       return failure;
     }
@@ -189,6 +193,8 @@ const BIO_new = declareOpenssl<Call1>('BIO_new', ADDRESS, [ADDRESS]);
 export const BIO_free = declareOpenssl<Call1>('BIO_free', INT, [ADDRESS]);
 export const BIO_write = declareOpenssl<Call3>('BIO_write', INT, [ADDRESS, ADDRESS, INT]);
 export const BIO_read = declareOpenssl<Call3>('BIO_read', INT, [ADDRESS, ADDRESS, INT]);
+const BIO_ctrl = declareOpenssl<Call4>('BIO_ctrl', 'int64_t', [ADDRESS, INT, 'int64_t', ADDRESS]);
+const BIO_CTRL_RESET = 1;
 export const BIO_pending = declareOpenssl<Call1>('BIO_ctrl_pending', 'size_t', [ADDRESS]);
 
 const memoryMethod = BIO_s_mem();
@@ -196,6 +202,11 @@ const memoryMethod = BIO_s_mem();
 /** A BIO that holds what is written until it is read. */
 export function newMemoryBio(): number {
   return BIO_new(memoryMethod);
+}
+
+/** Empties one, and wipes what it held. */
+export function resetMemoryBio(bio: number): void {
+  BIO_ctrl(bio, BIO_CTRL_RESET, 0, 0);
 }
 
 // ---- Ciphers and digests (EVP_EncryptInit(3)) -------------------------------------------------------

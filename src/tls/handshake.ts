@@ -17,6 +17,7 @@ import {
   foreignCallback,
   newMemoryBio,
   opensslErrors,
+  resetMemoryBio,
   SSL_CIPHER_get_protocol_id,
   SSL_CTX_set_keylog_callback,
   SSL_do_handshake,
@@ -78,6 +79,12 @@ const SECRET_HEX_AT = LINE_AT + LABEL_BYTES + 1 + 2 * RANDOM_BYTES + 1;
 /** Where `SSL_read` may put what must not come, and small results. */
 const READ_AT = 2560;
 const READ_BYTES = 256;
+
+/** BIOs that were emptied, for what the next clients send: making one costs more than all that is written to it. */
+const spareBios: number[] = [];
+const SPARE_BIOS_MAX = 64;
+/** One that ever held more than this is not kept. */
+const SPARE_BYTES_MAX = 4096;
 
 /** Whose handshake OpenSSL is running: callbacks come from inside its calls. */
 let running: Handshake | null = null;
@@ -150,7 +157,7 @@ export class Handshake {
     this.outputBytes = 0;
     this.readBio = newMemoryBio();
     this.writeBio = newMemoryBio();
-    this.replayBio = gate === null ? 0 : newMemoryBio();
+    this.replayBio = gate === null ? 0 : (spareBios.pop() ?? newMemoryBio());
     this.clientSlot = secrets.acquire();
     this.serverSlot = secrets.acquire();
     this.slotsHeld = true;
@@ -259,8 +266,13 @@ export class Handshake {
   }
 
   private dropReplay(): void {
-    if (this.replayBio !== 0) BIO_free(this.replayBio);
+    const bio = this.replayBio;
+    if (bio === 0) return;
     this.replayBio = 0;
+    if (this.inputBytes <= SPARE_BYTES_MAX && spareBios.length < SPARE_BIOS_MAX) {
+      resetMemoryBio(bio);
+      spareBios.push(bio);
+    } else BIO_free(bio);
   }
 
   /**
@@ -389,10 +401,9 @@ export class Handshake {
   get protocol(): string {
     const { view, address } = scratch;
     SSL_get0_alpn_selected(this.ssl, address + READ_AT, address + READ_AT + 8);
-    const at = Number(view.getBigUint64(READ_AT, true));
     const length = view.getUint32(READ_AT + 8, true);
-    if (at === 0 || length === 0 || length > 255) return '';
-    copyForeignBytes(address + READ_AT, at, length);
+    if (length === 0 || length > 255) return '';
+    copyForeignBytes(address + READ_AT, Number(view.getBigUint64(READ_AT, true)), length);
     return String.fromCharCode(...scratch.bytes.subarray(READ_AT, READ_AT + length));
   }
 

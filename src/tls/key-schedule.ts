@@ -4,6 +4,7 @@
  */
 
 import { assert } from '../base/assert.ts';
+import { mapPrivate } from '../sys/memory.ts';
 import {
   EVP_MAC_CTX_new,
   EVP_MAC_fetch,
@@ -17,7 +18,6 @@ import type { Suite } from './suites.ts';
 
 /** Places in `scratch`. */
 const OUT_AT = 1024;
-const INFO_AT = 1152;
 const SEED_AT = 1280;
 const PRF_AT = 1536;
 
@@ -57,34 +57,49 @@ function hmac(hashBytes: number, key: number, keyBytes: number, data: number, da
   assert(isMade, 'HMAC of a traffic secret');
 }
 
-/** HKDF-Expand-Label with an empty context; at most one hash long. Its result is at OUT_AT. A `secret` of 0: as before. */
-function expandLabel(suite: Suite, secret: number, label: string, length: number): void {
-  const { bytes, address } = scratch;
-  let at = INFO_AT;
-  bytes[at++] = 0;
-  bytes[at++] = length;
-  bytes[at++] = TLS13_PREFIX.length + label.length;
-  for (const text of [TLS13_PREFIX, label])
-    for (let index = 0; index < text.length; index++) bytes[at++] = text.charCodeAt(index);
-  bytes[at++] = 0;
-  // T(1) = HMAC(secret, info | 1)
-  bytes[at++] = 1;
-  hmac(suite.hashBytes, secret, suite.hashBytes, address + INFO_AT, at - INFO_AT);
+/** An HkdfLabel with an empty context, and behind it the 1 that makes T(1) = HMAC(secret, info | 1) of it. */
+interface Label {
+  readonly address: number;
+  readonly bytes: number;
+}
+
+const labels = mapPrivate(1024);
+let labelsEnd = 0;
+
+function newLabel(label: string, length: number): Label {
+  const text = TLS13_PREFIX + label;
+  const info = [0, length, text.length, ...Buffer.from(text, 'latin1'), 0, 1];
+  const address = labels.address + labelsEnd;
+  labels.bytes.set(info, labelsEnd);
+  labelsEnd += info.length;
+  return { address, bytes: info.length };
+}
+
+const KEY_OF_16 = newLabel('key', 16);
+const KEY_OF_32 = newLabel('key', 32);
+const NONCE = newLabel('iv', NONCE_BYTES);
+const UPDATE_OF_32 = newLabel('traffic upd', 32);
+const UPDATE_OF_48 = newLabel('traffic upd', 48);
+
+/** HKDF-Expand-Label; at most one hash long. Its result is at OUT_AT. A `secret` of 0: as before. */
+function expandLabel(suite: Suite, secret: number, label: Label): void {
+  hmac(suite.hashBytes, secret, suite.hashBytes, label.address, label.bytes);
 }
 
 /** Derives key and nonce from the traffic secret in `slot`. */
 export function deriveTrafficKey(suite: Suite, slot: SecretSlot): void {
   const secret = secrets.address + slot + SECRET_AT;
-  expandLabel(suite, secret, 'key', suite.keyBytes);
+  expandLabel(suite, secret, suite.keyBytes === 16 ? KEY_OF_16 : KEY_OF_32);
   keep(OUT_AT, suite.keyBytes, slot);
-  expandLabel(suite, 0, 'iv', NONCE_BYTES);
+  expandLabel(suite, 0, NONCE);
   keep(OUT_AT, NONCE_BYTES, slot + NONCE_AT);
   wipe();
 }
 
 /** The next generation of the traffic secret in `slot` (after a KeyUpdate), with its key and nonce. */
 export function updateTrafficKey(suite: Suite, slot: SecretSlot): void {
-  expandLabel(suite, secrets.address + slot + SECRET_AT, 'traffic upd', suite.hashBytes);
+  const label = suite.hashBytes === 32 ? UPDATE_OF_32 : UPDATE_OF_48;
+  expandLabel(suite, secrets.address + slot + SECRET_AT, label);
   keep(OUT_AT, suite.hashBytes, slot + SECRET_AT);
   deriveTrafficKey(suite, slot);
 }

@@ -144,6 +144,11 @@ export function encodeReply(target: Uint8Array, reply: SignatureReply): number {
   return REPLY_HEAD_BYTES + signature.length;
 }
 
+/** The number of the request that a reply of at least REPLY_HEAD_BYTES at `offset` answers. */
+export function repliedSequence(bytes: Uint8Array, offset: number): number {
+  return u32(bytes, offset + 4);
+}
+
 /** The reply that `bytes` are from first to last, or null. Its signature is a view of them. */
 export function decodeReply(bytes: Uint8Array): SignatureReply | null {
   if (bytes.length < REPLY_HEAD_BYTES || bytes.length > REPLY_BYTES_MAX) return null;

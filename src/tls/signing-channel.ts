@@ -9,7 +9,14 @@ import { EAGAIN, EINTR } from '../sys/errno.ts';
 import { negated, recv, send, setsockopt } from '../sys/libc.ts';
 import { mapPrivate } from '../sys/memory.ts';
 import { MSG_NOSIGNAL } from '../sys/socket.ts';
-import { decodeReply, REPLY_BYTES_MAX, REQUEST_BYTES_MAX, sequenceOf } from './signature-request.ts';
+import {
+  decodeReply,
+  REPLY_BYTES_MAX,
+  REPLY_HEAD_BYTES,
+  REQUEST_BYTES_MAX,
+  repliedSequence,
+  sequenceOf,
+} from './signature-request.ts';
 
 const SOL_SOCKET = 1;
 const SO_RCVTIMEO = 20;
@@ -28,6 +35,9 @@ const REPLY = REQUEST + REQUEST_BYTES_MAX;
 /** One byte more than a reply may have, so that a longer one is told from the longest. */
 const REPLY_ROOM = REPLY_BYTES_MAX + 1;
 
+/** The global one is looked up by a getter each time. */
+const clock = performance;
+
 export class SigningChannel {
   /** Replies that were not for the request that was asked last. */
   lateReplies: number;
@@ -42,11 +52,7 @@ export class SigningChannel {
    * The descriptor is blocking and stays the caller's. `now` is a clock in milliseconds that never goes back. Throws
    * where the descriptor is no socket.
    */
-  constructor(
-    descriptor: number,
-    timeoutMs: number = REPLY_TIMEOUT_MS,
-    now = (): number => performance.now(),
-  ) {
+  constructor(descriptor: number, timeoutMs: number = REPLY_TIMEOUT_MS, now = (): number => clock.now()) {
     this.lateReplies = 0;
     this.descriptor = descriptor;
     this.timeoutMs = timeoutMs;
@@ -58,7 +64,7 @@ export class SigningChannel {
 
   /** Whether requests fail at once, since a wait was in vain. */
   get isPaused(): boolean {
-    return this.now() < this.pausedUntilMs;
+    return this.pausedUntilMs !== Number.NEGATIVE_INFINITY && this.now() < this.pausedUntilMs;
   }
 
   /** The reply to `request`, valid until the next call, or null. A `SignatureExchange`, bound to this channel. */
@@ -102,8 +108,9 @@ export class SigningChannel {
       if (length === 0 || (length < 0 && length !== -EINTR && length !== -EAGAIN)) return null;
       if (length > 0) {
         const bytes = this.memory.bytes.subarray(REPLY, REPLY + length);
-        const reply = decodeReply(bytes);
-        if (reply === null || reply.sequence === sequence) return bytes;
+        if (length < REPLY_HEAD_BYTES || repliedSequence(bytes, 0) === sequence) return bytes;
+        // What is no reply at all is for the asker to judge.
+        if (decodeReply(bytes) === null) return bytes;
         this.lateReplies++;
       }
       if (length === -EAGAIN || this.now() >= untilMs) return this.pause();

@@ -16,6 +16,7 @@ import { assert } from '../base/assert.ts';
 import { copyForeignBytes } from '../sys/foreign-string.ts';
 import { excludeFromDumps, type MappedMemory, mapPrivate } from '../sys/memory.ts';
 import {
+  EVP_CIPHER_fetch,
   EVP_CipherInit_ex,
   foreignCallback,
   OSSL_PARAM_BYTES,
@@ -25,7 +26,6 @@ import {
 import { SSL_get_SSL_CTX } from '../sys/openssl-client.ts';
 import {
   CRYPTO_memcmp,
-  EVP_aes_256_cbc,
   EVP_MAC_CTX_set_params,
   OSSL_PARAM_OCTET_STRING,
   OSSL_PARAM_UNMODIFIED,
@@ -216,7 +216,8 @@ export class TicketKeys {
   }
 }
 
-const aes = EVP_aes_256_cbc();
+const aes = EVP_CIPHER_fetch(0, 'AES-256-CBC', 0);
+assert(aes !== 0, 'OpenSSL has AES-256-CBC');
 
 function prepare(key: number, iv: number, cipher: number, mac: number, encrypts: number): boolean {
   return (
