@@ -103,6 +103,8 @@ const repository = join(import.meta.dirname, '..');
 const FILES_NEEDED = 16_384;
 const WARM_UP_SHARE = 0.2;
 const COMPILERS_SECONDS = 4;
+/** Of handshakes there are fewer in a second, and what compiles is what runs often. */
+const HANDSHAKE_COMPILERS_SECONDS = 20;
 
 class UsageError extends Error {
   override readonly name = 'UsageError';
@@ -298,6 +300,9 @@ async function warmUp(plan: Plan, place: Workplace, system: System): Promise<voi
   const [first] = scenarios;
   if (!isOurs(system.name) || first === undefined) return;
   await runLoad(place, 'load', { ...first, rate: 0 }, system.port, { seconds: COMPILERS_SECONDS });
+  const handshakes = scenarios.find(({ tls, closeEach }) => tls !== null && closeEach);
+  if (handshakes !== undefined)
+    await runLoad(place, 'load', handshakes, system.port, { seconds: HANDSHAKE_COMPILERS_SECONDS });
 }
 
 /** An instance for plain HTTP, then one for TLS, and so on, of each system that has a part in a scenario of the kind. */
