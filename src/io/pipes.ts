@@ -4,6 +4,7 @@
  */
 
 import { assert } from '../base/assert.ts';
+import { RLIMIT_NOFILE, softLimit } from '../sys/process.ts';
 import { closePipe, discardPipe, openPipe, type Pipe } from '../sys/splice.ts';
 import type { SocketSlot } from './socket-slot.ts';
 
@@ -12,17 +13,20 @@ import type { SocketSlot } from './socket-slot.ts';
  * all of a user's pipes together are limited (pipe-user-pages-soft, 64 MiB); what is above that gets smaller ones.
  */
 const PIPE_BYTES = 524288;
+/** Descriptors are for connections first: pipes have a 32nd of what this process may open, two each. */
+const LIMIT_SHARE = 64;
 
 export class Pipes {
   private readonly all: Pipe[];
   private readonly free: Pipe[];
   private readonly onSourceFree: (source: SocketSlot) => void;
 
-  /** `onSourceFree` is told when a socket receives by itself again. */
+  /** At most `count` pipes. `onSourceFree` is told when a socket receives by itself again. */
   constructor(count: number, onSourceFree: (source: SocketSlot) => void) {
     this.all = [];
     this.onSourceFree = onSourceFree;
-    while (this.all.length < count) {
+    const affordable = Math.min(count, Math.floor(softLimit(RLIMIT_NOFILE) / LIMIT_SHARE));
+    while (this.all.length < affordable) {
       const pipe = openPipe(PIPE_BYTES);
       // Fewer, or none, is no failure: there is the other way.
       if (typeof pipe === 'number') break;
