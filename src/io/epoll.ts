@@ -36,7 +36,7 @@ import { ACCEPT_LEFT, CLOSED, CONNECTED, FILE_RESULT } from './deferred-events.t
 import { EpollSocket } from './epoll-socket.ts';
 import { KernelReactor, type ReactorLimits } from './kernel-reactor.ts';
 import { type FileHandle, type FileHandler, type Handle, PENDING, type SocketHandler } from './reactor.ts';
-import { BLOCKED, BUDGET_SPENT } from './send-segments.ts';
+import { BLOCKED, BUDGET_SPENT, SOURCE_WAITS } from './send-segments.ts';
 import { NO_HANDLER, NO_SEGMENT, NOT_ENDED, NOTHING, ONCE } from './socket-slot.ts';
 
 /** What an event's data says for the descriptor of Node's loop; no handle is 0. */
@@ -235,6 +235,8 @@ export class EpollReactor extends KernelReactor<EpollSocket> {
         this.markDirty(socket);
         return;
       }
+      // An event of the source's comes back here.
+      if (status === SOURCE_WAITS) return;
     }
     if (socket.shutdownWanted) {
       socket.shutdownWanted = false;

@@ -153,6 +153,23 @@ export function forwardingRules(makePair: MakePair): void {
     closeAll(pair, ends.from, ends.to);
   });
 
+  rule('an end that was asked for follows what is forwarded', (pair) => {
+    const ends = route(pair, false, false);
+    forward(pair, ends, 6, 1);
+    pair.server.shutdownSend(ends.to.server.handle);
+    settle(pair);
+    assert.equal(ends.to.client.ended, false);
+    ends.from.client.sendText('abc');
+    until(pair, 'a part', () => ends.to.client.text() === 'abc');
+    settle(pair);
+    assert.equal(ends.to.client.ended, false);
+    ends.from.client.sendText('def');
+    until(pair, 'the end', () => ends.to.client.ended);
+    assert.equal(ends.to.client.text(), 'abcdef');
+    assert.deepEqual(ends.to.server.sends, [{ tag: 1, result: 6 }]);
+    closeAll(pair, ends.from, ends.to);
+  });
+
   rule('a source that is reset gives a short result', (pair) => {
     const ends = route(pair, false, false);
     forward(pair, ends, 100, 1);
