@@ -3,6 +3,7 @@
 import { readFileSync } from 'node:fs';
 import { basename } from 'node:path';
 import { unreachable } from '../base/assert.ts';
+import { endAtOnce } from '../sys/exit.ts';
 import { helpText, parseInvocation } from './arguments.ts';
 import { EXIT_OK, EXIT_USAGE } from './exit-codes.ts';
 import { processTerminal, type Terminal } from './terminal.ts';
@@ -44,6 +45,7 @@ function readVersion(): string {
 }
 
 if (import.meta.main) {
+  endAtOnce();
   // Whoever reads the output may have read enough (`sallyport check | head`).
   process.stdout.on('error', (error: NodeJS.ErrnoException) => {
     if (error.code === 'EPIPE') process.exit(EXIT_OK);

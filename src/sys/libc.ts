@@ -62,6 +62,8 @@ export const sendmsg = declare<Call3>('sendmsg', INT, [INT, ADDRESS, INT]);
 export const recvmsg = declare<Call3>('recvmsg', INT, [INT, ADDRESS, INT]);
 export const sendfile = declare<Call4>('sendfile', INT, [INT, INT, ADDRESS, SIZE]);
 export const splice = declare<Call6>('splice', SIZE, [INT, ADDRESS, INT, ADDRESS, SIZE, INT]);
+/** _exit(2): ends at once, whatever other threads do. */
+export const exitNow = declare<(code: number) => void>('_exit', 'void', [INT]);
 export const read = declare<Call3>('read', SIZE, [INT, ADDRESS, SIZE]);
 export const close = declare<Call1>('close', INT, [INT]);
 

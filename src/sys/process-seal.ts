@@ -4,6 +4,7 @@
  */
 
 import { stat } from 'node:fs/promises';
+import { endAtOnce } from './exit.ts';
 import { trimMemory } from './memory-trim.ts';
 import { setUndumpable } from './process.ts';
 import { installFilter } from './seccomp.ts';
@@ -16,6 +17,7 @@ const POOL_THREADS = 4;
 
 /** Starts what Node.js would start later, when no thread can be started any more. */
 export async function warmUp(): Promise<void> {
+  endAtOnce();
   await Promise.all(Array.from({ length: POOL_THREADS * 2 }, () => stat(process.execPath).catch(() => null)));
   // The streams are made when they are first touched.
   void process.stdout.writable;
