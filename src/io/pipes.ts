@@ -9,8 +9,8 @@ import { closePipe, discardPipe, openPipe, type Pipe } from '../sys/splice.ts';
 import type { SocketSlot } from './socket-slot.ts';
 
 /**
- * Half of what a pipe may have: moving 10 MiB costs a third less than with 256 KiB, and with more no less. The pages of
- * all of a user's pipes together are limited (pipe-user-pages-soft, 64 MiB); what is above that gets smaller ones.
+ * Half of what a pipe may have. The pages of all of a user's pipes together are limited (pipe-user-pages-soft, 64 MiB);
+ * what is above that gets smaller ones.
  */
 const PIPE_BYTES = 524288;
 /** Descriptors are for connections first: pipes have a 32nd of what this process may open, two each. */

@@ -137,41 +137,18 @@ export class SendSegments {
   }
 
   appendFile(socket: SocketSlot, file: FileHandle, fileOffset: number, length: number, tag: number): boolean {
-    const segment = socket.sendErrno === 0 ? this.take() : NO_SEGMENT;
-    if (segment === NO_SEGMENT) {
-      this.refuse(socket, tag);
-      return false;
-    }
-    const record = segment << RECORD_SHIFT;
-    this.records[record + BUFFER] = NO_BUFFER;
-    this.records[record + FILE] = file;
-    this.records[record + TAG] = tag;
-    this.records[record + NEXT] = NO_SEGMENT;
-    this.records[record + RECORD] = 0;
+    const segment = this.appendUnbuffered(socket, file, tag);
+    if (segment === NO_SEGMENT) return false;
     this.filePieces[segment * 3] = fileOffset;
     this.filePieces[segment * 3 + 1] = length;
     this.filePieces[segment * 3 + 2] = length;
-    this.link(socket, segment);
     socket.sendQueuedBytes += length;
-    socket.sendFiles++;
     return true;
   }
 
   /** Queues `length` bytes that `source` is still to receive. A pipe must be free, and neither may forward already. */
   appendForwarded(socket: SocketSlot, source: SocketSlot, length: number, tag: number): boolean {
-    const segment = socket.sendErrno === 0 ? this.take() : NO_SEGMENT;
-    if (segment === NO_SEGMENT) {
-      this.refuse(socket, tag);
-      return false;
-    }
-    const record = segment << RECORD_SHIFT;
-    this.records[record + BUFFER] = NO_BUFFER;
-    this.records[record + FILE] = FORWARDED;
-    this.records[record + TAG] = tag;
-    this.records[record + NEXT] = NO_SEGMENT;
-    this.records[record + RECORD] = 0;
-    this.link(socket, segment);
-    socket.sendFiles++;
+    if (this.appendUnbuffered(socket, FORWARDED, tag) === NO_SEGMENT) return false;
     source.forwardTo = socket;
     socket.forwardFrom = source;
     socket.pipe = this.pipes.take();
@@ -179,6 +156,24 @@ export class SendSegments {
     socket.forwardLeft = length;
     socket.forwardTotal = length;
     return true;
+  }
+
+  /** A segment of bytes that are in no buffer: of a file, or FORWARDED. NO_SEGMENT where the socket can't send. */
+  private appendUnbuffered(socket: SocketSlot, file: number, tag: number): number {
+    const segment = socket.sendErrno === 0 ? this.take() : NO_SEGMENT;
+    if (segment === NO_SEGMENT) {
+      this.refuse(socket, tag);
+      return NO_SEGMENT;
+    }
+    const record = segment << RECORD_SHIFT;
+    this.records[record + BUFFER] = NO_BUFFER;
+    this.records[record + FILE] = file;
+    this.records[record + TAG] = tag;
+    this.records[record + NEXT] = NO_SEGMENT;
+    this.records[record + RECORD] = 0;
+    this.link(socket, segment);
+    socket.sendFiles++;
+    return segment;
   }
 
   next(segment: number): number {

@@ -2,23 +2,17 @@
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { setFlagsFromString } from 'node:v8';
-import { runInNewContext } from 'node:vm';
 import { BODY_STREAM, M_GET, RequestHead, ResponseHead } from '../../src/http/message.ts';
 import { B_DATA, B_END, BodyDecoder } from '../../src/http1/body-decoder.ts';
 import { removeHopByHop } from '../../src/http1/hop-by-hop.ts';
 import { RequestParser } from '../../src/http1/request-parser.ts';
 import { ResponseParser } from '../../src/http1/response-parser.ts';
 import { writeChunkHeader, writeFields, writeStatusLine } from '../../src/http1/writer.ts';
+import { leastAllocated } from '../fixtures/heap.ts';
 import { LIMITS } from './feed.ts';
-
-setFlagsFromString('--expose-gc');
-const collectGarbage = runInNewContext('gc') as () => void;
 
 /** Few enough that no garbage is collected meanwhile, which would hide what was left. */
 const MESSAGES = 20_000;
-/** A busy machine takes its time to compile what is hot. */
-const ROUNDS_MAX = 60;
 /** What the measurement itself may cost in all, in bytes: less than two a message. */
 const SLACK_BYTES = 32 * 1024;
 
@@ -27,14 +21,9 @@ const OUTPUT = 4096;
 
 /** Heap bytes that MESSAGES calls leave: the least of several rounds, since compiling what is hot leaves some too. */
 function heapGrowth(work: () => void): number {
-  let least = Number.POSITIVE_INFINITY;
-  for (let round = 0; round < ROUNDS_MAX && least >= SLACK_BYTES; round++) {
-    collectGarbage();
-    const before = process.memoryUsage().heapUsed;
+  return leastAllocated(SLACK_BYTES, () => {
     for (let index = 0; index < MESSAGES; index++) work();
-    least = Math.min(least, process.memoryUsage().heapUsed - before);
-  }
-  return least;
+  });
 }
 
 test('parsing and writing requests leaves nothing on the heap', () => {

@@ -2,8 +2,6 @@
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { setFlagsFromString } from 'node:v8';
-import { runInNewContext } from 'node:vm';
 import { RequestHead, type ResponseHead } from '../../src/http/message.ts';
 import { DEFAULT_BUDGETS } from '../../src/http2/budget.ts';
 import { Http2Engine } from '../../src/http2/engine.ts';
@@ -12,16 +10,12 @@ import type { Http2Output } from '../../src/http2/frame-writer.ts';
 import { DEFAULT_SETTINGS } from '../../src/http2/settings.ts';
 import { Http2Stream } from '../../src/http2/stream.ts';
 import { Http2Workspace } from '../../src/http2/workspace.ts';
+import { leastAllocated } from '../fixtures/heap.ts';
 import { sectionOf } from '../http/section.ts';
 import { block as blockOf, frame, HELLO, POST, SETTINGS_ACK, settings, uint32 } from './raw-frames.ts';
 
-setFlagsFromString('--expose-gc');
-const collectGarbage = runInNewContext('gc') as () => void;
-
 /** Few enough that no garbage is collected meanwhile, which would hide what was left. */
 const REQUESTS = 20_000;
-/** A busy machine takes its time to compile what is hot. */
-const ROUNDS_MAX = 60;
 /** What the measurement itself may cost in all, in bytes: less than two a request. */
 const SLACK_BYTES = 32 * 1024;
 
@@ -113,13 +107,9 @@ test('requests, content and responses leave nothing on the heap', () => {
     server.engine.receive(arena, INPUT, INPUT + request.length, nowMs);
     server.pump();
   };
-  let least = Number.POSITIVE_INFINITY;
-  for (let round = 0; round < ROUNDS_MAX && least >= SLACK_BYTES; round++) {
-    collectGarbage();
-    const before = process.memoryUsage().heapUsed;
+  const least = leastAllocated(SLACK_BYTES, () => {
     for (let index = 0; index < REQUESTS; index++) one();
-    least = Math.min(least, process.memoryUsage().heapUsed - before);
-  }
+  });
   assert.equal(server.engine.isDead, false, `reason ${server.engine.reason}`);
   assert.equal(server.answered, (id - 1) / 2);
   assert.ok(least < SLACK_BYTES, `${least} bytes over ${REQUESTS} requests`);

@@ -2,16 +2,10 @@
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { setFlagsFromString } from 'node:v8';
-import { runInNewContext } from 'node:vm';
 import { MetricsArea } from '../../src/metrics/area.ts';
-
-setFlagsFromString('--expose-gc');
-const collectGarbage = runInNewContext('gc') as () => void;
+import { leastAllocated } from '../fixtures/heap.ts';
 
 const REQUESTS = 20_000;
-/** A busy machine takes its time to compile what is hot. */
-const ROUNDS_MAX = 60;
 /** What the measurement itself may cost in all, in bytes: less than two a request. */
 const SLACK_BYTES = 32 * 1024;
 
@@ -19,11 +13,7 @@ test('counting a request leaves nothing on the heap', () => {
   const area = MetricsArea.alone();
   const hosts = Array.from({ length: 10 }, (_, index) => area.hostNumber(`${index}.test`));
   const server = area.serverNumber('http://s');
-  let least = Number.POSITIVE_INFINITY;
-  // Compiling what is hot leaves something, too: the least of several rounds counts.
-  for (let round = 0; round < ROUNDS_MAX && least >= SLACK_BYTES; round++) {
-    collectGarbage();
-    const before = process.memoryUsage().heapUsed;
+  const least = leastAllocated(SLACK_BYTES, () => {
     for (let index = 0; index < REQUESTS; index++) {
       const host = hosts[index % hosts.length];
       area.addActive(host, 1);
@@ -34,7 +24,6 @@ test('counting a request leaves nothing on the heap', () => {
       area.observeLatency(server, index);
       area.countFault(index & 63);
     }
-    least = Math.min(least, process.memoryUsage().heapUsed - before);
-  }
+  });
   assert.ok(least < SLACK_BYTES, `${least} bytes for ${REQUESTS} requests`);
 });
