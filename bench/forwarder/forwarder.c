@@ -2,7 +2,8 @@
  * The blind forwarder: the kernel's floor for a proxy on io_uring. It moves bytes between a client and a
  * backend connection and does nothing else: no parsing, no routing, no fields, no timeouts. Its choices are
  * those of Sallyport's reactor: multishot accept and receive with provided buffers, the received buffer sent
- * as it is, one io_uring_enter a turn, pooled backend connections, large buffers for bulk.
+ * as it is, one io_uring_enter a turn, pooled backend connections; large buffers for bulk, which Sallyport has
+ * the kernel move instead.
  *
  * A client gets a backend connection from the pool when it connects and gives it back when it leaves, unless
  * a response was still due. Bulk: a receive that fills its small buffer turns the multishot off and goes on
