@@ -10,6 +10,8 @@ export class ClientAddress {
   readonly port: number;
   /** The address as a node of Forwarded (RFC 7239 §6). */
   readonly node: string;
+  /** Of the text: the same for the same address. */
+  readonly hash: number;
   /** Null for a peer on a Unix socket, which no address list can match. */
   readonly words: AddressWords | null;
   /** Who it is by its certificate; null where it wasn't asked. Set when its handshake is over. */
@@ -22,6 +24,7 @@ export class ClientAddress {
     this.port = port;
     this.node = text === 'unix' ? 'unknown' : text.includes(':') ? `"[${text}]"` : text;
     this.words = text === 'unix' ? null : parseAddress(text);
+    this.hash = hashOf(text);
     this.identity = null;
     this.isCounted = true;
   }
@@ -30,6 +33,13 @@ export class ClientAddress {
     if (address.family === 'unix') return new ClientAddress('unix', 0);
     return new ClientAddress(unmapped(address.address), address.port);
   }
+}
+
+function hashOf(text: string): number {
+  let hash = 0;
+  for (let index = 0; index < text.length; index++)
+    hash = (Math.imul(hash, 31) + text.charCodeAt(index)) & 0x3fffffff;
+  return hash;
 }
 
 /** `::ffff:192.0.2.1` is the IPv4 address that it maps. */

@@ -5,7 +5,7 @@ import type { Reactor } from '../io/reactor.ts';
 import type { VerdictTable } from '../shared/health-verdicts.ts';
 import type { ClientAddress } from './client-address.ts';
 import type { Exchange } from './exchange.ts';
-import type { ForwardedParts } from './forwarded.ts';
+import type { ForwardedLines } from './forwarded.ts';
 import type { Generation } from './generation.ts';
 import type { ClientEngine, ServerEngine } from './http1-engine.ts';
 import type { EdgeMetrics } from './metrics.ts';
@@ -34,7 +34,7 @@ export interface ClientConnection {
 export interface EdgeContext {
   readonly reactor: Reactor;
   readonly limits: EdgeLimits;
-  readonly forwardedParts: ForwardedParts;
+  readonly forwardedLines: ForwardedLines;
   /** The edge is stopping: connections close after what they are doing. */
   readonly isDraining: boolean;
   /** What the prober says of servers. */

@@ -610,7 +610,7 @@ export class Exchange implements ResponseTarget, VariableSource {
     const { bytes } = this.reactor.pool;
     switch (variable) {
       case V_CLIENT_IP:
-        return putText(bytes, at, this.client?.text ?? '');
+        return this.writeAddress(bytes, at);
       case V_HOST: {
         const length = this.variableLength(V_HOST);
         for (let index = 0; index < length; index++)
@@ -630,6 +630,16 @@ export class Exchange implements ResponseTarget, VariableSource {
       default:
         return putText(bytes, at, this.requestId());
     }
+  }
+
+  private writeAddress(bytes: Uint8Array, at: number): number {
+    const { client } = this;
+    if (client === null) return at;
+    const { length } = client.text;
+    const kept = this.context.forwardedLines.textOf(client);
+    if (kept < 0) return putText(bytes, at, client.text);
+    copyBytes(bytes, at, kept, length);
+    return at + length;
   }
 
   /** 32 hexadecimal digits that name this exchange in logs and in X-Request-ID. */

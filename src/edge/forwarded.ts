@@ -3,7 +3,7 @@
  * peer says about itself is replaced, never believed, unless `server.trusted_proxies` names the peer.
  */
 
-import { copyBytes, putText } from '../base/bytes.ts';
+import { copyBytes, equalRanges, putText } from '../base/bytes.ts';
 import {
   F_CLIENT_CERT,
   F_CLIENT_CERT_CHAIN,
@@ -39,25 +39,114 @@ const PROTO_LENGTH = FIELD_NAMES[F_X_FORWARDED_PROTO].length;
 const HOST_LENGTH = FIELD_NAMES[F_X_FORWARDED_HOST].length;
 const FORWARDED_LENGTH = FIELD_NAMES[F_FORWARDED].length;
 
-/** The unchanging parts of the four lines, in arena memory of the worker; the address and the authority go between. */
-export class ForwardedParts {
-  readonly for: ConstantPart;
+/** Clients whose lines are kept, and bytes for each. */
+const KEPT_CLIENTS = 256;
+const KEPT_BYTES = 320;
+
+/**
+ * The four lines as they were last made for a client: one that asks again asks for the same authority nearly always.
+ * They lie in arena memory of the worker, one after another, so that they are copied and written out as one run.
+ */
+export class ForwardedLines {
+  private readonly bytes: Uint8Array;
+  private readonly for: ConstantPart;
   /** By scheme: CRLF, X-Forwarded-Proto with its value, CRLF, the name of X-Forwarded-Host. */
-  readonly protoHost: readonly ConstantPart[];
+  private readonly protoHost: readonly ConstantPart[];
   /** CRLF and Forwarded up to where `for`'s value begins. */
-  readonly forwarded: ConstantPart;
-  readonly host: ConstantPart;
+  private readonly forwarded: ConstantPart;
+  private readonly host: ConstantPart;
   /** By scheme: the end of Forwarded, and CRLF. */
-  readonly proto: readonly ConstantPart[];
+  private readonly proto: readonly ConstantPart[];
+  /** By place: where its bytes are, whose lines they hold ('': nobody's), for which scheme, and how long they are. */
+  private readonly places: Int32Array;
+  private readonly texts: string[];
+  private readonly schemes: Uint8Array;
+  private readonly lengths: Int32Array;
 
   constructor(constants: ConstantBytes) {
     const part = (text: string): ConstantPart => ({ offset: constants.put(text), length: text.length });
     const schemes = ['http', 'https'];
+    this.bytes = constants.pool.bytes;
     this.for = part('X-Forwarded-For: ');
     this.protoHost = schemes.map((scheme) => part(`\r\nX-Forwarded-Proto: ${scheme}\r\nX-Forwarded-Host: `));
     this.forwarded = part('\r\nForwarded: for=');
     this.host = part(';host="');
     this.proto = schemes.map((scheme) => part(`";proto=${scheme}\r\n`));
+    this.places = Int32Array.from({ length: KEPT_CLIENTS }, () => constants.reserve(KEPT_BYTES));
+    this.texts = new Array<string>(KEPT_CLIENTS).fill('');
+    this.schemes = new Uint8Array(KEPT_CLIENTS);
+    this.lengths = new Int32Array(KEPT_CLIENTS);
+  }
+
+  /** Arena offset of the address of a client whose lines are at hand, or -1. */
+  textOf(client: ClientAddress): number {
+    const place = client.hash & (KEPT_CLIENTS - 1);
+    return this.texts[place] === client.text ? this.places[place] + this.for.length : -1;
+  }
+
+  /** Adds the lines to the request of an exchange. False: no room in the section, or no memory. */
+  add(exchange: Exchange, peer: ClientAddress, scheme: number): boolean {
+    const { request, scratch } = exchange;
+    const { bytes } = this;
+    const { fields, authorityOffset, authorityLength } = request;
+    const { text, node } = peer;
+    const protoHost = this.protoHost[scheme];
+    const proto = this.proto[scheme];
+    const hostAt = this.for.length + text.length + protoHost.length;
+    const nodeAt = hostAt + authorityLength + this.forwarded.length;
+    const length = nodeAt + node.length + this.host.length + authorityLength + proto.length;
+    const start = scratch.reserve(length);
+    if (start < 0) return false;
+    const place = peer.hash & (KEPT_CLIENTS - 1);
+    const kept = this.places[place];
+    const isKept =
+      this.texts[place] === text &&
+      this.lengths[place] === length &&
+      this.schemes[place] === scheme &&
+      equalRanges(bytes, kept + hostAt, authorityOffset, authorityLength);
+    if (isKept) copyBytes(bytes, start, kept, length);
+    else {
+      this.write(start, peer, scheme, authorityOffset, authorityLength);
+      if (length <= KEPT_BYTES) {
+        copyBytes(bytes, kept, start, length);
+        this.texts[place] = text;
+        this.schemes[place] = scheme;
+        this.lengths[place] = length;
+      }
+    }
+    scratch.commit(length);
+
+    const forAt = start + this.for.length;
+    const protoName = forAt + text.length + 2;
+    const protoAt = protoName + PROTO_LENGTH + 2;
+    const hostName = start + hostAt - 2 - HOST_LENGTH;
+    const forwardedName = start + hostAt + authorityLength + 2;
+    const forwardedAt = forwardedName + FORWARDED_LENGTH + 2;
+    return (
+      fields.add(start, FOR_LENGTH, forAt, text.length, F_X_FORWARDED_FOR) &&
+      fields.add(protoName, PROTO_LENGTH, protoAt, hostName - 2 - protoAt, F_X_FORWARDED_PROTO) &&
+      fields.add(hostName, HOST_LENGTH, start + hostAt, authorityLength, F_X_FORWARDED_HOST) &&
+      fields.add(forwardedName, FORWARDED_LENGTH, forwardedAt, start + length - 2 - forwardedAt, F_FORWARDED)
+    );
+  }
+
+  private write(
+    start: number,
+    peer: ClientAddress,
+    scheme: number,
+    authorityOffset: number,
+    authorityLength: number,
+  ): void {
+    const { bytes } = this;
+    let at = putPart(bytes, start, this.for);
+    at = putText(bytes, at, peer.text);
+    at = putPart(bytes, at, this.protoHost[scheme]);
+    copyBytes(bytes, at, authorityOffset, authorityLength);
+    at = putPart(bytes, at + authorityLength, this.forwarded);
+    at = putText(bytes, at, peer.node);
+    at = putPart(bytes, at, this.host);
+    copyBytes(bytes, at, authorityOffset, authorityLength);
+    putPart(bytes, at + authorityLength, this.proto[scheme]);
   }
 }
 
@@ -65,9 +154,6 @@ interface ConstantPart {
   readonly offset: number;
   readonly length: number;
 }
-
-/** Bytes of the four lines beside address and authority, at most. */
-const LINES_BYTES = 160;
 
 /** Sets the fields on the request of an exchange. False: no room in the section, or no memory. */
 export function setForwarded(exchange: Exchange): boolean {
@@ -78,7 +164,7 @@ export function setForwarded(exchange: Exchange): boolean {
   const peer = stream.client;
   if (generation.trustsSomeone && generation.trusts(peer)) return extendForwarded(exchange, peer);
   if (fields.hasAnyOf(CLAIM_LOW, CLAIM_HIGH)) removeClaims(fields);
-  return addLines(exchange, peer, stream.scheme, exchange.context.forwardedParts);
+  return exchange.context.forwardedLines.add(exchange, peer, stream.scheme);
 }
 
 /**
@@ -108,40 +194,6 @@ function removeClaims(fields: FieldSection): void {
   fields.removeAll(F_X_FORWARDED_PORT);
   fields.removeAll(F_X_REAL_IP);
   fields.removeAll(F_FORWARDED);
-}
-
-/** The four lines one after another in scratch memory, so that they are written out as one run. */
-function addLines(exchange: Exchange, peer: ClientAddress, scheme: number, parts: ForwardedParts): boolean {
-  const { request, scratch } = exchange;
-  const { bytes } = exchange.reactor.pool;
-  const { fields, authorityOffset, authorityLength } = request;
-  const start = scratch.reserve(LINES_BYTES + 2 * peer.text.length + 2 * authorityLength);
-  if (start < 0) return false;
-  const protoHost = parts.protoHost[scheme];
-
-  const forValue = putPart(bytes, start, parts.for);
-  const forEnd = putText(bytes, forValue, peer.text);
-  const hostValue = putPart(bytes, forEnd, protoHost);
-  copyBytes(bytes, hostValue, authorityOffset, authorityLength);
-  const hostEnd = hostValue + authorityLength;
-  let at = putPart(bytes, hostEnd, parts.forwarded);
-  at = putText(bytes, at, peer.node);
-  at = putPart(bytes, at, parts.host);
-  copyBytes(bytes, at, authorityOffset, authorityLength);
-  const lineEnd = putPart(bytes, at + authorityLength, parts.proto[scheme]);
-  scratch.commit(lineEnd - start);
-
-  const protoName = forEnd + 2;
-  const protoValue = protoName + PROTO_LENGTH + 2;
-  const hostName = hostValue - 2 - HOST_LENGTH;
-  const forwardedName = hostEnd + 2;
-  const forwardedValue = forwardedName + FORWARDED_LENGTH + 2;
-  return (
-    fields.add(start, FOR_LENGTH, forValue, forEnd - forValue, F_X_FORWARDED_FOR) &&
-    fields.add(protoName, PROTO_LENGTH, protoValue, hostName - 2 - protoValue, F_X_FORWARDED_PROTO) &&
-    fields.add(hostName, HOST_LENGTH, hostValue, authorityLength, F_X_FORWARDED_HOST) &&
-    fields.add(forwardedName, FORWARDED_LENGTH, forwardedValue, lineEnd - 2 - forwardedValue, F_FORWARDED)
-  );
 }
 
 function putPart(bytes: Uint8Array, at: number, part: ConstantPart): number {

@@ -47,11 +47,17 @@ export class ConstantBytes {
 
   /** Stores Latin-1 text of at most MEDIUM_BYTES and returns its arena offset. Set-up only; throws where the arena is exhausted. */
   put(text: string): number {
-    assert(text.length <= MEDIUM_BYTES, 'a constant is longer than a buffer');
-    if (this.end - this.at < text.length) this.takeBuffer();
-    const at = this.at;
+    const at = this.reserve(text.length);
     this.pool.text.latin1Write(text, at, text.length);
-    this.at = at + text.length;
+    return at;
+  }
+
+  /** Arena offset of memory to write to later. Set-up only; throws where the arena is exhausted. */
+  reserve(length: number): number {
+    assert(length <= MEDIUM_BYTES, 'more than a buffer');
+    if (this.end - this.at < length) this.takeBuffer();
+    const at = this.at;
+    this.at = at + length;
     return at;
   }
 

@@ -259,12 +259,25 @@ export class Http1Connection implements SocketHandler, TimerHandler, DownstreamS
     const used = engine.parser.parse(exchange.request, bytes, this.input.offset, this.input.end);
     if (used > 0) {
       this.input.offset += used;
+      this.lendRest(exchange);
       this.context.reactor.pool.retain(this.input.buffer);
       return this.headComplete(this.input.buffer);
     }
     if (used < 0) return this.headFault(used);
     this.keepPartialHead();
     return true;
+  }
+
+  /**
+   * The exchange may write behind what was received, where nobody else does: the reactor fills a buffer once, and
+   * nothing of an exchange before is still to leave from there.
+   */
+  private lendRest(exchange: Exchange): void {
+    const { reactor } = this.context;
+    const { pool } = reactor;
+    const { buffer, end } = this.input;
+    if (this.port !== reactor || pool.referencesOf(buffer) !== 1) return;
+    exchange.scratch.lend(buffer, end, pool.offsetOf(buffer) + pool.sizeOf(buffer));
   }
 
   /** The head goes on in the next receive. */

@@ -32,7 +32,7 @@ export function writeRequestHead(
   server: GroupServer,
   upgrade: boolean,
 ): boolean {
-  if (!out.open()) return false;
+  if (!out.openIn(exchange.scratch)) return false;
   let at = requestHead(out, exchange, route, server, upgrade);
   if (at < 0) {
     if (!out.reopenLarge()) return false;

@@ -176,7 +176,7 @@ export class Http2ServerStream extends Http2Stream implements DownstreamStream, 
       exchange.onHeadFault(E_OVERLOAD);
     } else {
       const { pool } = this.connection.context.reactor;
-      exchange.scratch.lend(this.headEnd, pool.offsetOf(head) + pool.sizeOf(head));
+      exchange.scratch.lend(head, this.headEnd, pool.offsetOf(head) + pool.sizeOf(head));
       exchange.onHead(head);
     }
     if (this.early !== null && !this.isUpgrade) this.handOnContent(this.early);

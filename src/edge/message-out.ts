@@ -24,6 +24,7 @@ import {
 } from '../io/buffer-pool.ts';
 import type { FileHandle, Handle } from '../io/reactor.ts';
 import type { SocketPort } from '../socket/port.ts';
+import type { Scratch } from './scratch.ts';
 
 /** Content up to this length is copied next to what is already there, rather than sent as a segment of its own. */
 const COPY_BYTES_MAX = 2048;
@@ -33,6 +34,8 @@ const BACKLOG_BYTES = 131072;
 const SPARSE_SHIFT = 4;
 /** CRLF, 16 hexadecimal digits, CRLF; and the CRLF after the data. */
 const CHUNK_OVERHEAD_BYTES = 24;
+/** Room for a head that is written behind the one that it comes from. */
+const CEDED_BYTES = 6144;
 const CR = 0x0d;
 const LF = 0x0a;
 const ZERO = 0x30;
@@ -94,6 +97,19 @@ export class MessageOut {
     if (this.buffer !== NO_BUFFER) this.flush();
     this.isWhole = true;
     return this.take(SMALL);
+  }
+
+  /** As `open`, in what an exchange was lent where that is enough: what was received there is at hand already. */
+  openIn(scratch: Scratch): boolean {
+    if (this.buffer !== NO_BUFFER) this.flush();
+    this.isWhole = true;
+    const at = scratch.cede(CEDED_BYTES);
+    if (at < 0) return this.take(SMALL);
+    this.buffer = scratch.lentBuffer;
+    this.start = at;
+    this.at = at;
+    this.limit = at + CEDED_BYTES;
+    return true;
   }
 
   /** The head did not fit: the same again in a large buffer. What was written since `open` is dropped. */

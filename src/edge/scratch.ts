@@ -25,12 +25,15 @@ export class Scratch {
   private readonly pool: BufferPool;
   /** Buffers held; the last one is written to. Empty for most exchanges that are not proxied. */
   private readonly held: BufferId[];
+  /** Whose free end is written to while none is held, or NO_BUFFER. */
+  private lender: BufferId;
   private at: number;
   private end: number;
 
   constructor(pool: BufferPool) {
     this.pool = pool;
     this.held = [];
+    this.lender = NO_BUFFER;
     this.at = 0;
     this.end = 0;
   }
@@ -39,10 +42,27 @@ export class Scratch {
    * `[at, end)` may be written to before a buffer is taken: what is free of one that somebody else holds until `release`.
    * So an exchange touches one page rather than two.
    */
-  lend(at: number, end: number): void {
+  lend(buffer: BufferId, at: number, end: number): void {
     if (this.held.length > 0) return;
+    this.lender = buffer;
     this.at = at;
     this.end = end;
+  }
+
+  /**
+   * A part of what was lent, for somebody who sends it: it is theirs from now on, with a reference of `lentBuffer`.
+   * Returns its arena offset, or -1 where less than twice as much is left.
+   */
+  cede(length: number): number {
+    if (this.lender === NO_BUFFER || this.end - this.at < 2 * length) return -1;
+    const at = this.at;
+    this.at = at + length;
+    this.pool.retain(this.lender);
+    return at;
+  }
+
+  get lentBuffer(): BufferId {
+    return this.lender;
   }
 
   /** Arena offset of at least `length` bytes to write to, or -1 when memory is exhausted. `commit` keeps what was written. */
@@ -52,6 +72,7 @@ export class Scratch {
     const id = this.pool.acquire(sizeClass);
     if (id === NO_BUFFER) return -1;
     this.held.push(id);
+    this.lender = NO_BUFFER;
     this.at = this.pool.offsetOf(id);
     this.end = this.at + this.pool.sizeOf(id);
     return length <= this.end - this.at ? this.at : -1;
@@ -102,6 +123,7 @@ export class Scratch {
       const id = held.pop();
       if (id !== undefined) this.pool.release(id);
     }
+    this.lender = NO_BUFFER;
     this.at = 0;
     this.end = 0;
   }

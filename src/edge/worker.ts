@@ -13,6 +13,7 @@ import { formatHttpDate } from '../http/dates.ts';
 import { faultOf } from '../http/fault.ts';
 import { F_DATE, F_SERVER, FIELDS_MAX, type FieldSection } from '../http/fields.ts';
 import { SCHEME_HTTP, SCHEME_HTTPS } from '../http/message.ts';
+import { RecentLines } from '../http1/recent-lines.ts';
 import type { HeadLimits } from '../http1/request-parser.ts';
 import type { Handle, ListenerHandler, Reactor, SocketHandler } from '../io/reactor.ts';
 import { AccessRecord, type Log } from '../log/log.ts';
@@ -29,7 +30,7 @@ import { BackendServer } from './backend-server.ts';
 import { ClientAddress } from './client-address.ts';
 import type { ClientConnection, EdgeContext, EdgeLimits } from './context.ts';
 import { Exchange } from './exchange.ts';
-import { ForwardedParts } from './forwarded.ts';
+import { ForwardedLines } from './forwarded.ts';
 import { Generation, type ServerRegistry } from './generation.ts';
 import { ConstantBytes } from './header-rules.ts';
 import { Http1Connection } from './http1-connection.ts';
@@ -106,7 +107,7 @@ export class EdgeWorker
   isDraining: boolean;
   /** While draining: another worker serves the same clients already. */
   private isReplaced: boolean;
-  readonly forwardedParts: ForwardedParts;
+  readonly forwardedLines: ForwardedLines;
   private generation: Generation | null;
   private readonly listeners: Handle[];
   /** Those on Unix sockets, whose peers have no address. */
@@ -126,6 +127,7 @@ export class EdgeWorker
   private readonly servers: Map<string, { server: BackendServer; users: number }>;
   private readonly constants: ConstantBytes;
   private readonly exchanges: Exchange[];
+  private readonly recentLines: RecentLines;
   private readonly serverEngines: ServerEngine[];
   private readonly clientEngines: ClientEngine[];
   private readonly proxyResponders: ProxyResponder[];
@@ -177,6 +179,7 @@ export class EdgeWorker
     this.servers = new Map();
     this.constants = new ConstantBytes(reactor.pool);
     this.exchanges = [];
+    this.recentLines = new RecentLines();
     this.serverEngines = [];
     this.clientEngines = [];
     this.proxyResponders = [];
@@ -195,7 +198,7 @@ export class EdgeWorker
     this.refusalsUnlogged = 0;
     this.acceptPaused = false;
     this.acceptTroubled = false;
-    this.forwardedParts = new ForwardedParts(this.constants);
+    this.forwardedLines = new ForwardedLines(this.constants);
     this.dateLine = this.constants.put(`Date: ${' '.repeat(DATE_VALUE_BYTES)}\r\n`);
     assert(DATE_LINE_BYTES === 'Date: '.length + DATE_VALUE_BYTES + 2, 'the date line has its length');
     this.dateSecond = -1;
@@ -635,7 +638,9 @@ export class EdgeWorker
   }
 
   takeServerEngine(): ServerEngine {
-    return this.serverEngines.pop() ?? new ServerEngine(this.reactor.pool, this.serverHeadLimits);
+    return (
+      this.serverEngines.pop() ?? new ServerEngine(this.reactor.pool, this.serverHeadLimits, this.recentLines)
+    );
   }
 
   recycleServerEngine(engine: ServerEngine): void {
@@ -644,7 +649,9 @@ export class EdgeWorker
   }
 
   takeClientEngine(): ClientEngine {
-    return this.clientEngines.pop() ?? new ClientEngine(this.reactor.pool, this.clientHeadLimits);
+    return (
+      this.clientEngines.pop() ?? new ClientEngine(this.reactor.pool, this.clientHeadLimits, this.recentLines)
+    );
   }
 
   recycleClientEngine(engine: ClientEngine): void {

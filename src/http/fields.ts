@@ -66,6 +66,8 @@ export const F_CACHE_CONTROL = 46;
 export const F_X_FORWARDED_PORT = 47;
 export const F_CLIENT_CERT = 48;
 export const F_CLIENT_CERT_CHAIN = 49;
+export const F_AUTHORIZATION = 50;
+export const F_SET_COOKIE = 51;
 
 /** Name of each id, in the spelling that the edge writes; index = id. */
 export const FIELD_NAMES: readonly string[] = [
@@ -119,6 +121,8 @@ export const FIELD_NAMES: readonly string[] = [
   'X-Forwarded-Port',
   'Client-Cert',
   'Client-Cert-Chain',
+  'Authorization',
+  'Set-Cookie',
 ];
 
 /** Int32 words of one field in `FieldSection.table`: name offset, name length, value offset, value length, id. */

@@ -69,6 +69,7 @@ import {
 } from './connection-options.ts';
 import { acceptUnderscored, F_UNDERSCORED, takeFieldLine } from './field-line.ts';
 import { isChunked } from './framing.ts';
+import type { RecentLines } from './recent-lines.ts';
 import { scanTarget } from './target.ts';
 
 /** Bounds of a head, inclusive: a head of exactly this much passes. */
@@ -103,6 +104,7 @@ export class RequestParser {
   /** After this exchange the connection must close: HTTP/1.0 without keep-alive, or `Connection: close`. Valid when the head is complete. */
   closeAfter: boolean;
   private readonly limits: HeadLimits;
+  private readonly lines: RecentLines | null;
   private phase: number;
   /** Offset of the line that is not finished. */
   private lineAt: number;
@@ -116,10 +118,12 @@ export class RequestParser {
   private upgradeIndex: number;
   private upgradeRepeated: boolean;
 
-  constructor(limits: HeadLimits) {
+  /** `lines`: of lines that came lately, shared with other parsers; none: each is taken apart. */
+  constructor(limits: HeadLimits, lines: RecentLines | null = null) {
     assert(limits.fieldsMax <= FIELDS_MAX, 'more fields allowed than a section holds');
     this.closeAfter = false;
     this.limits = limits;
+    this.lines = lines;
     this.phase = IDLE;
     this.lineAt = 0;
     this.head = NO_HEAD;
@@ -212,6 +216,7 @@ export class RequestParser {
 
   /** From a field line at `at` to the end of the head. The head's length, NEED_MORE, or a fault. */
   private parseFields(head: RequestHead, bytes: Uint8Array, start: number, at: number, stop: number): number {
+    const { lines } = this;
     const fields = head.fields;
     let lineAt = at;
     for (;;) {
@@ -223,7 +228,8 @@ export class RequestParser {
         return this.complete(head, lineAt + 2 - start);
       }
       if (fields.count === this.limits.fieldsMax) return E_TOO_MANY_FIELDS;
-      const next = takeFieldLine(fields, bytes, lineAt, stop);
+      const next =
+        lines === null ? takeFieldLine(fields, bytes, lineAt, stop) : lines.take(fields, bytes, lineAt, stop);
       if (next <= 0) return next;
       const index = fields.count - 1;
       const id = fields.id(index);

@@ -48,6 +48,7 @@ import {
 import { connectionOptions, OPTION_CLOSE, OPTION_KEEP_ALIVE, OPTION_UPGRADE } from './connection-options.ts';
 import { acceptUnderscored, F_UNDERSCORED, takeFieldLine } from './field-line.ts';
 import { isChunked } from './framing.ts';
+import type { RecentLines } from './recent-lines.ts';
 import type { HeadLimits } from './request-parser.ts';
 
 /** No head begun. */
@@ -69,6 +70,7 @@ export class ResponseParser {
   /** After a fault: what was wrong, as one of the codes of requests (for the log), else 0. */
   detail: number;
   private readonly limits: HeadLimits;
+  private readonly lines: RecentLines | null;
   private phase: number;
   /** Offset of the line that is not finished. */
   private lineAt: number;
@@ -78,11 +80,13 @@ export class ResponseParser {
   private chunked: boolean;
   private upgradeIndex: number;
 
-  constructor(limits: HeadLimits) {
+  /** `lines`: of lines that came lately, shared with other parsers; none: each is taken apart. */
+  constructor(limits: HeadLimits, lines: RecentLines | null = null) {
     assert(limits.fieldsMax <= FIELDS_MAX, 'more fields allowed than a section holds');
     this.closeAfter = false;
     this.detail = 0;
     this.limits = limits;
+    this.lines = lines;
     this.phase = IDLE;
     this.lineAt = 0;
     this.head = NO_HEAD;
@@ -159,6 +163,7 @@ export class ResponseParser {
     at: number,
     stop: number,
   ): number {
+    const { lines } = this;
     const fields = head.fields;
     let lineAt = at;
     for (;;) {
@@ -170,7 +175,8 @@ export class ResponseParser {
         return this.complete(head, requestMethodId, lineAt + 2 - start);
       }
       if (fields.count === this.limits.fieldsMax) return E_TOO_MANY_FIELDS;
-      const next = takeFieldLine(fields, bytes, lineAt, stop);
+      const next =
+        lines === null ? takeFieldLine(fields, bytes, lineAt, stop) : lines.take(fields, bytes, lineAt, stop);
       if (next <= 0) return next;
       const index = fields.count - 1;
       const id = fields.id(index);

@@ -151,7 +151,7 @@ export class BufferPool {
     return id < this.mediumStart ? SMALL_BYTES : id < this.largeStart ? MEDIUM_BYTES : LARGE_BYTES;
   }
 
-  /** References held on this buffer; 0 when it is at home. For tests and checkers. */
+  /** References held on this buffer; 0 when it is at home. */
   referencesOf(id: BufferId): number {
     return this.references[id];
   }

@@ -10,7 +10,7 @@ import { NodeTimers } from '../sys/node-loop.ts';
 import type { Reactor } from './reactor.ts';
 
 /** How long turns go on without a look at Node's event loop while there is traffic. */
-const SHIFT_MS = 4;
+const SHIFT_MS = 16;
 /** The same when nothing happens. */
 const IDLE_WAIT_MS = 100;
 /** A wait counts from the reactor's clock, which is coarse and was read before: by this much it may seem shorter. */

@@ -111,8 +111,14 @@ export const COMPARTMENTS: Readonly<Record<Exclude<Role, 'master'>, Compartment>
     starting: () => [...STARTING, ...networkStart(SQ_ENTRIES)],
     sealed: (io) => (io === 'io_uring' ? SEALED.edgeOnUring : SEALED.edgeOnEpoll),
     uringOperations: REACTOR_OPERATIONS,
-    // The engine's own copy of its built-in functions is two megabytes for each worker.
-    heap: ['--max-semi-space-size=8', '--v8-pool-size=1', '--no-short-builtin-calls'],
+    heap: [
+      '--max-semi-space-size=8',
+      '--v8-pool-size=1',
+      // The engine's own copy of its built-in functions is two megabytes for each worker.
+      '--no-short-builtin-calls',
+      // What a request passes through are many small functions: more of them become parts of their callers.
+      '--max-inlined-bytecode-size-cumulative=3000',
+    ],
     openFiles: 0,
     fileBytes: 0,
   },

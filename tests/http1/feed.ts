@@ -10,6 +10,7 @@ import type { FieldSection } from '../../src/http/fields.ts';
 import { F_REMOVED, latin1 } from '../../src/http/fields.ts';
 import { RequestHead, ResponseHead } from '../../src/http/message.ts';
 import { B_DATA, B_END, B_NEED_MORE, BodyDecoder } from '../../src/http1/body-decoder.ts';
+import { RecentLines } from '../../src/http1/recent-lines.ts';
 import { type HeadLimits, RequestParser } from '../../src/http1/request-parser.ts';
 import { ResponseParser } from '../../src/http1/response-parser.ts';
 
@@ -111,14 +112,34 @@ function feed(
 }
 
 const arena = Buffer.alloc(65536);
+/** Of all heads of a process. */
+const recent = new RecentLines();
 
+/** Parses with and without the memory of lines that came lately, which must make no difference: neither new lines nor known ones. */
 export function parseRequest(
   input: Buffer,
   cuts: number[] = [],
   move = false,
   limits: HeadLimits = LIMITS,
 ): RequestSummary {
-  const parser = new RequestParser(limits);
+  const summary = requestOf(input, cuts, move, limits, null);
+  for (const lines of ['new', 'known'])
+    assert.deepEqual(
+      requestOf(input, cuts, move, limits, recent),
+      summary,
+      `${lines} lines make a difference`,
+    );
+  return summary;
+}
+
+function requestOf(
+  input: Buffer,
+  cuts: number[],
+  move: boolean,
+  limits: HeadLimits,
+  lines: RecentLines | null,
+): RequestSummary {
+  const parser = new RequestParser(limits, lines);
   const head = new RequestHead(arena);
   const result = feed(
     {
@@ -168,6 +189,7 @@ const NO_REQUEST: RequestSummary = {
   fields: [],
 };
 
+/** As `parseRequest`. */
 export function parseResponse(
   input: Buffer,
   methodId: number,
@@ -175,7 +197,25 @@ export function parseResponse(
   move = false,
   limits: HeadLimits = LIMITS,
 ): ResponseSummary {
-  const parser = new ResponseParser(limits);
+  const summary = responseOf(input, methodId, cuts, move, limits, null);
+  for (const lines of ['new', 'known'])
+    assert.deepEqual(
+      responseOf(input, methodId, cuts, move, limits, recent),
+      summary,
+      `${lines} lines make a difference`,
+    );
+  return summary;
+}
+
+function responseOf(
+  input: Buffer,
+  methodId: number,
+  cuts: number[],
+  move: boolean,
+  limits: HeadLimits,
+  lines: RecentLines | null,
+): ResponseSummary {
+  const parser = new ResponseParser(limits, lines);
   const head = new ResponseHead(arena);
   const result = feed(
     {
