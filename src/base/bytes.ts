@@ -24,7 +24,7 @@ let view: DataView = new DataView(viewedBytes.buffer);
 export function viewOf(bytes: Uint8Array): DataView {
   if (bytes !== viewedBytes) {
     viewedBytes = bytes;
-    view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+    view = viewOfNew(bytes);
   }
   return view;
 }
@@ -35,18 +35,12 @@ export function copyBytes(bytes: Uint8Array, to: number, from: number, length: n
     bytes.copyWithin(to, from, from + length);
     return;
   }
-  if (length < 8) {
+  if (length < 4) {
     for (let index = 0; index < length; index++) bytes[to + index] = bytes[from + index];
     return;
   }
-  // Eight bytes at once, the last ones overlapping those before. Integers of 32 bits and one distance: the engine
-  // then makes a load and a store of it, without a BigInt.
   const view = viewOf(bytes);
-  const distance = (to - from) | 0;
-  const last = (from + length - 8) | 0;
-  for (let at = from | 0; at < last; at = (at + 8) | 0)
-    view.setBigInt64((at + distance) | 0, view.getBigInt64(at, true), true);
-  view.setBigInt64((last + distance) | 0, view.getBigInt64(last, true), true);
+  copyWords(view, to, view, from, length);
 }
 
 /** Copies from one array into another (constants, trailers: short things that live outside the arena). */
@@ -60,7 +54,7 @@ export function copyAcross(
   for (let index = 0; index < length; index++) target[to + index] = source[from + index];
 }
 
-/** Copies four bytes or more from one array into another, word by word: the last one overlaps the one before it. */
+/** Copies four bytes or more from one array into another, both of less than 2 GiB. */
 export function copyWords(
   target: DataView,
   to: number,
@@ -68,10 +62,37 @@ export function copyWords(
   from: number,
   length: number,
 ): void {
-  const last = length - 4;
-  for (let index = 0; index < last; index += 4)
-    target.setInt32(to + index, source.getInt32(from + index, true), true);
-  target.setInt32(to + last, source.getInt32(from + last, true), true);
+  if (length < 8) {
+    const last = length - 4;
+    target.setInt32(to, source.getInt32(from, true), true);
+    target.setInt32(to + last, source.getInt32(from + last, true), true);
+    return;
+  }
+  // Eight bytes at once, the last ones overlapping those before. Integers of 32 bits and one distance: the engine
+  // then makes a load and a store of it, without a BigInt.
+  const distance = (to - from) | 0;
+  const last = (from + length - 8) | 0;
+  for (let at = from | 0; at < last; at = (at + 8) | 0)
+    target.setBigInt64((at + distance) | 0, source.getBigInt64(at, true), true);
+  target.setBigInt64((last + distance) | 0, source.getBigInt64(last, true), true);
+}
+
+/** Bytes that never change and are written often. */
+export class ConstantText {
+  readonly length: number;
+  readonly bytes: Uint8Array;
+  readonly view: DataView;
+
+  /** `text` is ASCII or Latin-1. */
+  constructor(text: string) {
+    this.bytes = asciiBytes(text);
+    this.length = this.bytes.length;
+    this.view = viewOfNew(this.bytes);
+  }
+}
+
+function viewOfNew(bytes: Uint8Array): DataView {
+  return new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
 }
 
 /** Writes short Latin-1 text, for which a call into the engine would cost more; returns the offset after it. */
@@ -119,6 +140,20 @@ export function equalViews(
       return false;
   }
   return view.getBigInt64((offset + last) | 0, true) === other.getBigInt64((otherOffset + last) | 0, true);
+}
+
+/** Whether `length` bytes at `offset` are those of `expected` from `from` on. For short ones. */
+export function equalsPart(
+  bytes: Uint8Array,
+  offset: number,
+  length: number,
+  expected: Uint8Array,
+  from: number,
+): boolean {
+  for (let index = 0; index < length; index++) {
+    if (bytes[offset + index] !== expected[from + index]) return false;
+  }
+  return true;
 }
 
 /** An ASCII letter in lower case; any other byte as it is. */

@@ -61,13 +61,13 @@ export class BackendServer {
   /** Groups that it is in; and of these, those that choose by load. */
   private readonly watchers: Watcher[];
   private readonly loadWatchers: Watcher[];
-  private readonly idle: Http1Backend[];
   /**
-   * Connections that became idle in the reactor's turn `restingTurn` and rest until the next one: what this turn still
-   * has of them must not become another exchange's response. A client that waits for its response costs that no
-   * further connection, for its next request comes in a later turn.
+   * The first `awake` may be taken. Those behind became idle in the reactor's turn `restingTurn` and rest until the next
+   * one: what this turn still has of them must not become another exchange's response. A client that waits for its
+   * response costs that no further connection, for its next request comes in a later turn.
    */
-  private readonly resting: Http1Backend[];
+  private readonly idle: Http1Backend[];
+  private awake: number;
   private restingTurn: number;
   private readonly all: Set<Http1Backend>;
   /** Its connections where HTTP/2 is spoken to it; null: only HTTP/1.1 is. Over TLS, both may be. */
@@ -104,7 +104,7 @@ export class BackendServer {
     this.watchers = [];
     this.loadWatchers = [];
     this.idle = [];
-    this.resting = [];
+    this.awake = 0;
     this.restingTurn = 0;
     this.all = new Set();
     this.http2 = speaksHttp2 || tls !== null ? new Http2BackendPool(this) : null;
@@ -133,7 +133,7 @@ export class BackendServer {
     this.addresses = addresses.map((each) => before[same(each)] ?? each);
     this.addressRests = Float64Array.from(addresses, (each) => addressRests[same(each)] ?? 0);
     this.addressEpoch++;
-    for (const backend of [...this.idle, ...this.resting]) if (backend.hasLostAddress) backend.close(false);
+    for (const backend of [...this.idle]) if (backend.hasLostAddress) backend.close(false);
     this.http2?.leaveLostAddresses();
   }
 
@@ -153,7 +153,12 @@ export class BackendServer {
     const stream = this.http2 === null || this.keepsToHttp1(forUpgrade) ? null : this.http2.take();
     if (stream !== null || this.speaksHttp2) return stream;
     this.wakeRested();
-    return this.idle.pop() ?? null;
+    if (this.awake === 0) return null;
+    const { idle } = this;
+    const taken = idle[--this.awake];
+    const last = idle.pop();
+    if (last !== taken && last !== undefined) idle[this.awake] = last;
+    return taken;
   }
 
   /** Over TLS there is HTTP/1.1 for upgrades, which HTTP/2 has none of. */
@@ -164,9 +169,7 @@ export class BackendServer {
   private wakeRested(): void {
     const { turns } = this.context.reactor.counters;
     if (turns === this.restingTurn) return;
-    const { resting } = this;
-    for (let index = 0; index < resting.length; index++) this.idle.push(resting[index]);
-    resting.length = 0;
+    this.awake = this.idle.length;
     this.restingTurn = turns;
   }
 
@@ -322,15 +325,15 @@ export class BackendServer {
 
   putIdle(backend: Http1Backend): void {
     this.wakeRested();
-    this.resting.push(backend);
+    this.idle.push(backend);
   }
 
   /** The connection is idle no more, without having been taken. */
   dropIdle(backend: Http1Backend): void {
     const index = this.idle.indexOf(backend);
-    if (index >= 0) this.idle.splice(index, 1);
-    const place = this.resting.indexOf(backend);
-    if (place >= 0) this.resting.splice(place, 1);
+    if (index < 0) return;
+    this.idle.splice(index, 1);
+    if (index < this.awake) this.awake--;
   }
 
   forget(backend: Http1Backend): void {
@@ -338,7 +341,7 @@ export class BackendServer {
   }
 
   get idleCount(): number {
-    return this.idle.length + this.resting.length + (this.http2 === null ? 0 : this.http2.idleCount);
+    return this.idle.length + (this.http2 === null ? 0 : this.http2.idleCount);
   }
 
   get connectionCount(): number {
@@ -349,8 +352,8 @@ export class BackendServer {
   retire(): void {
     this.idleMax = 0;
     this.idleTimeoutMs = 0;
-    const backends = [...this.idle.splice(0), ...this.resting.splice(0)];
-    for (const backend of backends) backend.close(false);
+    this.awake = 0;
+    for (const backend of this.idle.splice(0)) backend.close(false);
     this.http2?.retire();
     this.tls?.free();
   }

@@ -9,8 +9,8 @@
  */
 
 import { assert } from '../base/assert.ts';
-import { copyBytes, equalsIgnoreCase } from '../base/bytes.ts';
-import { fieldIdOfText, nameAliases } from '../http/field-names.ts';
+import { copyBytes } from '../base/bytes.ts';
+import { fieldIdOfText, LowerName } from '../http/field-names.ts';
 import { F_OTHER, FIELD_NAMES, FIELD_WORDS, type FieldSection } from '../http/fields.ts';
 import { type BufferId, type BufferPool, MEDIUM, MEDIUM_BYTES, NO_BUFFER } from '../io/buffer-pool.ts';
 import type { Scratch } from './scratch.ts';
@@ -92,7 +92,7 @@ export class HeaderRules {
   /** By field id: 1 where a field with this id goes. */
   private readonly goneIds: Uint8Array;
   /** Names without an id, in lower case, that go. */
-  private readonly goneNames: Uint8Array[];
+  private readonly goneNames: LowerName[];
   /** A `_` in a name is read as `-`: backends that hand fields on as environment variables can't tell them apart. */
   private readonly foldsUnderscores: boolean;
   /** Bit `length & 31` is set where a name of such a length may go. */
@@ -109,7 +109,7 @@ export class HeaderRules {
       if (id === F_OTHER || (expand && name.includes('-'))) names.add(foldedName(name, expand));
     }
     this.foldsUnderscores = expand;
-    this.goneNames = [...names].map((name) => Buffer.from(name, 'latin1'));
+    this.goneNames = [...names].map((name) => new LowerName(name));
     this.goneLengths = this.goneNames.reduce((bits, name) => bits | (1 << (name.length & 31)), 0);
     this.added = lastOfEachName(texts.add).map(([name, value]) => compile(name, value, constants, expand));
   }
@@ -161,8 +161,7 @@ export class HeaderRules {
     const folds = this.foldsUnderscores;
     for (let index = 0; index < names.length; index++) {
       const name = names[index];
-      if (folds ? nameAliases(bytes, offset, length, name) : equalsIgnoreCase(bytes, offset, length, name))
-        return true;
+      if (folds ? name.aliases(bytes, offset, length) : name.equals(bytes, offset, length)) return true;
     }
     return false;
   }

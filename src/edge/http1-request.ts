@@ -1,11 +1,11 @@
 /** Heads of requests as the edge writes them to HTTP/1.1 backends. */
 
-import { asciiBytes } from '../base/bytes.ts';
+import { ConstantText } from '../base/bytes.ts';
 import { F_HOST } from '../http/fields.ts';
 import { BODY_STREAM } from '../http/message.ts';
 import {
   writeByte,
-  writeBytes,
+  writeConstant,
   writeFields,
   writeLineEnd,
   writeMethod,
@@ -19,10 +19,10 @@ import type { GroupServer } from './upstream-group.ts';
 
 const SLASH = 0x2f;
 const QUESTION = 0x3f;
-const HOST_START = asciiBytes('Host: ');
-const CHUNKED = asciiBytes('Transfer-Encoding: chunked\r\n');
-const UPGRADE = asciiBytes('Connection: upgrade\r\n');
-const TRAILERS = asciiBytes('Connection: TE\r\nTE: trailers\r\n');
+const HOST_START = new ConstantText('Host: ');
+const CHUNKED = new ConstantText('Transfer-Encoding: chunked\r\n');
+const UPGRADE = new ConstantText('Connection: upgrade\r\n');
+const TRAILERS = new ConstantText('Connection: TE\r\nTE: trailers\r\n');
 
 /** Writes the head of an exchange's request, in the open buffer. False: memory is exhausted. */
 export function writeRequestHead(
@@ -57,15 +57,15 @@ function requestHead(
   at = writeTarget(bytes, at, limit, exchange, server);
   at = writeVersion(bytes, at, limit);
   const host = route.hostValue(server);
-  at = writeBytes(bytes, at, limit, HOST_START);
+  at = writeConstant(bytes, at, limit, HOST_START);
   if (host === null) at = writeRange(bytes, at, limit, request.authorityOffset, request.authorityLength);
-  else at = writeBytes(bytes, at, limit, host);
+  else at = writeConstant(bytes, at, limit, host);
   at = writeLineEnd(bytes, at, limit);
   request.fields.removeAll(F_HOST);
   at = writeFields(bytes, at, limit, request.fields);
-  if (request.bodyKind === BODY_STREAM) at = writeBytes(bytes, at, limit, CHUNKED);
-  if (upgrade) at = writeBytes(bytes, at, limit, UPGRADE);
-  else if (request.acceptsTrailers) at = writeBytes(bytes, at, limit, TRAILERS);
+  if (request.bodyKind === BODY_STREAM) at = writeConstant(bytes, at, limit, CHUNKED);
+  if (upgrade) at = writeConstant(bytes, at, limit, UPGRADE);
+  else if (request.acceptsTrailers) at = writeConstant(bytes, at, limit, TRAILERS);
   return writeLineEnd(bytes, at, limit);
 }
 
@@ -87,7 +87,7 @@ export function writeTarget(
     rest++;
     restLength--;
   }
-  let at = writeBytes(bytes, from, limit, server.basePath);
+  let at = writeConstant(bytes, from, limit, server.basePath);
   if (slash) at = writeByte(bytes, at, limit, SLASH);
   at = writeRange(bytes, at, limit, rest, restLength);
   const { queryOffset, queryLength } = exchange.request;

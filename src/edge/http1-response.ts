@@ -1,11 +1,11 @@
 /** Heads of HTTP/1.1 messages as the edge writes them, on the primitives of src/http1/writer.ts. */
 
 import { assert } from '../base/assert.ts';
-import { asciiBytes } from '../base/bytes.ts';
+import { ConstantText } from '../base/bytes.ts';
 import { F_CONTENT_LENGTH } from '../http/fields.ts';
 import { BODY_LENGTH, BODY_NONE, M_HEAD, type RequestHead, type ResponseHead } from '../http/message.ts';
 import {
-  writeBytes,
+  writeConstant,
   writeFieldDecimal,
   writeFields,
   writeLineEnd,
@@ -13,10 +13,10 @@ import {
 } from '../http1/writer.ts';
 import type { MessageOut } from './message-out.ts';
 
-const CHUNKED = asciiBytes('Transfer-Encoding: chunked\r\n');
-const CLOSE = asciiBytes('Connection: close\r\n');
-const KEEP_ALIVE = asciiBytes('Connection: keep-alive\r\n');
-const UPGRADE = asciiBytes('Connection: upgrade\r\n');
+const CHUNKED = new ConstantText('Transfer-Encoding: chunked\r\n');
+const CLOSE = new ConstantText('Connection: close\r\n');
+const KEEP_ALIVE = new ConstantText('Connection: keep-alive\r\n');
+const UPGRADE = new ConstantText('Connection: upgrade\r\n');
 
 /** An interim response. False: memory is exhausted. */
 export function writeInformational(out: MessageOut, bytes: Uint8Array, head: ResponseHead): boolean {
@@ -62,13 +62,13 @@ function responseHead(
   let at = writeStatusLine(bytes, out.at, limit, head.status, head.reasonOffset, head.reasonLength);
   at = writeFields(bytes, at, limit, fields);
   if (chunked) {
-    at = writeBytes(bytes, at, limit, CHUNKED);
+    at = writeConstant(bytes, at, limit, CHUNKED);
   } else if (needsLength(request, head) && fields.find(F_CONTENT_LENGTH, 0) < 0) {
     at = writeFieldDecimal(bytes, at, limit, F_CONTENT_LENGTH, Math.max(0, head.contentLength));
   }
-  if (head.status === 101) at = writeBytes(bytes, at, limit, UPGRADE);
-  else if (close) at = writeBytes(bytes, at, limit, CLOSE);
-  else if (keepAlive10) at = writeBytes(bytes, at, limit, KEEP_ALIVE);
+  if (head.status === 101) at = writeConstant(bytes, at, limit, UPGRADE);
+  else if (close) at = writeConstant(bytes, at, limit, CLOSE);
+  else if (keepAlive10) at = writeConstant(bytes, at, limit, KEEP_ALIVE);
   return writeLineEnd(bytes, at, limit);
 }
 

@@ -385,7 +385,7 @@ function writeAuthority(
   }
   const at = exchange.scratch.reserve(host.length);
   if (at < 0) return false;
-  line.bytes.set(host, at);
+  line.bytes.set(host.bytes, at);
   exchange.scratch.commit(host.length);
   line.authorityOffset = at;
   line.authorityLength = host.length;

@@ -1,6 +1,6 @@
 /** A route that asks a backend: its group of servers, how their requests look, and how long they may take. */
 
-import { asciiBytes } from '../base/bytes.ts';
+import { ConstantText } from '../base/bytes.ts';
 import type { ProxyAction, RouteConfig } from '../config/model.ts';
 import { METHOD_NAMES } from '../http/message.ts';
 import type { EdgeContext } from './context.ts';
@@ -21,7 +21,7 @@ export class ProxyRoute implements RouteAction {
   readonly pace: PaceTerms;
   private readonly context: EdgeContext;
   private readonly hostMode: 'preserve' | 'upstream' | 'literal';
-  private readonly hostLiteral: Uint8Array;
+  private readonly hostLiteral: ConstantText;
 
   constructor(context: EdgeContext, config: RouteConfig, action: ProxyAction, group: UpstreamGroup) {
     this.context = context;
@@ -32,7 +32,7 @@ export class ProxyRoute implements RouteAction {
     this.pace = paceTermsOf(config.security);
     const { hostHeader } = action;
     this.hostMode = hostHeader === 'preserve' || hostHeader === 'upstream' ? hostHeader : 'literal';
-    this.hostLiteral = asciiBytes(hostHeader);
+    this.hostLiteral = new ConstantText(hostHeader);
     group.allowIdle(
       config.security.maxIdleConnectionsPerHost,
       config.security.idleConnectionTimeoutSecs * 1000,
@@ -46,7 +46,7 @@ export class ProxyRoute implements RouteAction {
   }
 
   /** What Host says to a server; null: what the client said. */
-  hostValue(server: GroupServer): Uint8Array | null {
+  hostValue(server: GroupServer): ConstantText | null {
     if (this.hostMode === 'preserve') return null;
     return this.hostMode === 'upstream' ? server.authority : this.hostLiteral;
   }

@@ -6,7 +6,7 @@
  * answer that says what is wrong is worth more than 503. The prober's verdict counts for it too.
  */
 
-import { asciiBytes } from '../base/bytes.ts';
+import { ConstantText } from '../base/bytes.ts';
 import type { ServerEntry, UpstreamConfig } from '../config/model.ts';
 import { BODY_NONE, isIdempotent } from '../http/message.ts';
 import { VerdictName, type VerdictTable } from '../shared/health-verdicts.ts';
@@ -30,10 +30,10 @@ export class GroupServer {
   readonly index: number;
   readonly weight: number;
   /** Without a trailing slash; empty for the root. */
-  readonly basePath: Uint8Array;
+  readonly basePath: ConstantText;
   /** The URL's path was written with a slash at its end: `/api` alone becomes `/app/`, not `/app`. */
   readonly baseEndsInSlash: boolean;
-  readonly authority: Uint8Array;
+  readonly authority: ConstantText;
   /** What the server becomes when this configuration is in force: its addresses, and what may idle. */
   readonly addresses: readonly SocketAddress[];
   idleMax: number;
@@ -60,9 +60,9 @@ export class GroupServer {
     this.verdictName = new VerdictName(upstream, server.key);
     this.verdictSlot = -1;
     this.verdict = true;
-    this.basePath = asciiBytes(entry.basePath === '/' ? '' : entry.basePath);
+    this.basePath = new ConstantText(entry.basePath === '/' ? '' : entry.basePath);
     this.baseEndsInSlash = entry.basePath === '/' || entry.url.endsWith('/');
-    this.authority = asciiBytes(entry.authority);
+    this.authority = new ConstantText(entry.authority);
   }
 }
 

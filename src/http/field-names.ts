@@ -4,7 +4,7 @@
  */
 
 import { assert } from '../base/assert.ts';
-import { asciiBytes, lowerByte, viewOf } from '../base/bytes.ts';
+import { asciiBytes, ConstantText, equalsIgnoreCase, lowerByte, viewOf } from '../base/bytes.ts';
 import { UNDERSCORE } from './char-class.ts';
 import {
   F_CLIENT_CERT,
@@ -155,6 +155,44 @@ export function aliasesTrusted(bytes: Uint8Array, offset: number, length: number
     if (nameAliases(bytes, offset, length, TRUSTED_NAMES[index])) return true;
   }
   return false;
+}
+
+/** A name that others are compared with, given in lower case. */
+export class LowerName {
+  private readonly name: ConstantText;
+  /** Four bytes or more, of letters, digits and `-` alone: then folding by bit 5 is exact for tokens. */
+  private readonly isPlain: boolean;
+
+  constructor(name: string) {
+    this.name = new ConstantText(name);
+    this.isPlain = /^[a-z0-9-]{4,}$/.test(name);
+  }
+
+  get length(): number {
+    return this.name.length;
+  }
+
+  /** Whether a token is this name in any case. */
+  equals(bytes: Uint8Array, offset: number, length: number): boolean {
+    if (!this.isPlain) return equalsIgnoreCase(bytes, offset, length, this.name.bytes);
+    return length === this.name.length && this.equalsPlain(viewOf(bytes), offset);
+  }
+
+  /** The same where `_` is read as `-`. */
+  aliases(bytes: Uint8Array, offset: number, length: number): boolean {
+    if (length !== this.name.length) return false;
+    if (this.isPlain && this.equalsPlain(viewOf(bytes), offset)) return true;
+    return nameAliases(bytes, offset, length, this.name.bytes);
+  }
+
+  private equalsPlain(view: DataView, offset: number): boolean {
+    const { view: own, length } = this.name;
+    const last = length - 4;
+    for (let at = 0; at < last; at += 4) {
+      if ((view.getInt32(offset + at, true) | FOLD) !== own.getInt32(at, true)) return false;
+    }
+    return (view.getInt32(offset + last, true) | FOLD) === own.getInt32(last, true);
+  }
 }
 
 /** Whether a name equals `lower` (in lower case) when case is ignored and `_` is read as `-`. */

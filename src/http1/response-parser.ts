@@ -8,7 +8,7 @@
  */
 
 import { assert } from '../base/assert.ts';
-import { asciiBytes } from '../base/bytes.ts';
+import { asciiBytes, viewOf } from '../base/bytes.ts';
 import { CHAR_CLASS, CR, LF, SP, VALUE } from '../http/char-class.ts';
 import { contentLengthOf } from '../http/content-length.ts';
 import {
@@ -59,6 +59,12 @@ const STATUS_LINE = 1;
 const FIELDS = 2;
 
 const VERSION_BYTES = asciiBytes('HTTP/1.1 ');
+/** `HTTP/1.1 200 OK` CRLF: its length, and its first 16 bytes as little-endian words. */
+const OK_LINE_BYTES = 17;
+const HTTP_WORD = 0x50545448;
+const VERSION_11_WORD = 0x312e312f;
+const STATUS_200_WORD = 0x30303220;
+const OK_WORD = 0x0d4b4f20;
 /** `HTTP/1.1 200`: where the status ends. */
 const STATUS_END = 12;
 /** Offset in the status line of the digit that may be 0 or 1. */
@@ -269,6 +275,28 @@ const NO_HEAD = new ResponseHead(new Uint8Array(0));
 
 /** `HTTP/1.1 200 OK` CRLF (RFC 9112 §4). Position after it, NEED_MORE, or a fault. */
 function parseStatusLine(head: ResponseHead, bytes: Uint8Array, at: number, stop: number): number {
+  if (stop - at >= OK_LINE_BYTES && isOkLine(viewOf(bytes), at)) {
+    head.version = 11;
+    head.status = 200;
+    head.reasonOffset = at + STATUS_END + 1;
+    head.reasonLength = 2;
+    return at + OK_LINE_BYTES;
+  }
+  return parseAnyStatusLine(head, bytes, at, stop);
+}
+
+/** The line that nearly all responses begin with. */
+function isOkLine(view: DataView, at: number): boolean {
+  return (
+    view.getInt32(at, true) === HTTP_WORD &&
+    view.getInt32(at + 4, true) === VERSION_11_WORD &&
+    view.getInt32(at + 8, true) === STATUS_200_WORD &&
+    view.getInt32(at + 12, true) === OK_WORD &&
+    view.getInt8(at + 16) === LF
+  );
+}
+
+function parseAnyStatusLine(head: ResponseHead, bytes: Uint8Array, at: number, stop: number): number {
   let index = 0;
   for (; index < STATUS_END; index++) {
     if (at + index === stop) return NEED_MORE;

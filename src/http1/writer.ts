@@ -7,42 +7,52 @@
  */
 
 import {
-  asciiBytes,
+  ConstantText,
   copyAcross,
   copyBytes,
+  copyWords,
   decimalLength,
+  equalsPart,
   hexLength,
   putDecimal,
   putHex,
+  viewOf,
 } from '../base/bytes.ts';
-import { COLON, CR, LF, SP } from '../http/char-class.ts';
+import { COLON, SP } from '../http/char-class.ts';
 import { F_REMOVED, FIELD_NAMES, FIELD_WORDS, type FieldSection } from '../http/fields.ts';
 import type { RequestHead } from '../http/message.ts';
 import { KNOWN_STATUSES, reasonPhrase } from '../http/status.ts';
 
-const VERSION_END = asciiBytes(' HTTP/1.1\r\n');
-const STATUS_START = asciiBytes('HTTP/1.1 ');
-const LAST_CHUNK = asciiBytes('0\r\n');
+const VERSION_END = new ConstantText(' HTTP/1.1\r\n');
+const STATUS_START = new ConstantText('HTTP/1.1 ');
+const LAST_CHUNK = new ConstantText('0\r\n');
+
+/** CRLF, and `: `, as little-endian half-words. */
+const LINE_END = 0x0a0d;
+const NAME_END = 0x203a;
 
 /** `Name: ` of each id. */
-const NAME_STARTS: readonly Uint8Array[] = FIELD_NAMES.map((name) => asciiBytes(`${name}: `));
+const NAME_STARTS: readonly ConstantText[] = FIELD_NAMES.map((name) => new ConstantText(`${name}: `));
 
 const STATUS_MAX = 999;
+/** Where the reason phrase stands in a status line. */
+const REASON_AT = 13;
 /** Whole status lines by status, `HTTP/1.1 200 OK` CRLF; those without a phrase have none here. */
-const STATUS_LINES: readonly Uint8Array[] = statusLines();
+const STATUS_LINES: readonly ConstantText[] = statusLines();
 
-function statusLines(): Uint8Array[] {
-  const lines = new Array<Uint8Array>(STATUS_MAX + 1).fill(new Uint8Array(0));
+function statusLines(): ConstantText[] {
+  const lines = new Array<ConstantText>(STATUS_MAX + 1).fill(new ConstantText(''));
   for (const status of KNOWN_STATUSES)
-    lines[status] = asciiBytes(`HTTP/1.1 ${status} ${reasonPhrase(status)}\r\n`);
+    lines[status] = new ConstantText(`HTTP/1.1 ${status} ${reasonPhrase(status)}\r\n`);
   return lines;
 }
 
-/** A constant made with `asciiBytes`. */
-export function writeBytes(bytes: Uint8Array, at: number, limit: number, constant: Uint8Array): number {
-  const end = at + constant.length;
+export function writeConstant(bytes: Uint8Array, at: number, limit: number, constant: ConstantText): number {
+  const { length } = constant;
+  const end = at + length;
   if (at < 0 || end > limit) return -1;
-  copyAcross(bytes, at, constant, 0, constant.length);
+  if (length < 4) copyAcross(bytes, at, constant.bytes, 0, length);
+  else copyWords(viewOf(bytes), at, constant.view, 0, length);
   return end;
 }
 
@@ -82,8 +92,7 @@ export function writeByte(bytes: Uint8Array, at: number, limit: number, byte: nu
 /** CRLF: ends a line, and (alone) a field section. */
 export function writeLineEnd(bytes: Uint8Array, at: number, limit: number): number {
   if (at < 0 || at + 2 > limit) return -1;
-  bytes[at] = CR;
-  bytes[at + 1] = LF;
+  viewOf(bytes).setInt16(at, LINE_END, true);
   return at + 2;
 }
 
@@ -97,8 +106,12 @@ export function writeStatusLine(
   reasonLength: number,
 ): number {
   const line = STATUS_LINES[status];
-  if (reasonLength === 0 && line.length > 0) return writeBytes(bytes, at, limit, line);
-  let next = writeBytes(bytes, at, limit, STATUS_START);
+  const isStandard =
+    reasonLength === 0 ||
+    (line.length === REASON_AT + reasonLength + 2 &&
+      equalsPart(bytes, reasonOffset, reasonLength, line.bytes, REASON_AT));
+  if (isStandard && line.length > 0) return writeConstant(bytes, at, limit, line);
+  let next = writeConstant(bytes, at, limit, STATUS_START);
   next = writeDecimal(bytes, next, limit, status);
   next = writeByte(bytes, next, limit, SP);
   next = writeRange(bytes, next, limit, reasonOffset, reasonLength);
@@ -113,12 +126,12 @@ export function writeMethod(bytes: Uint8Array, at: number, limit: number, head: 
 
 /** ` HTTP/1.1` CRLF after a target. */
 export function writeVersion(bytes: Uint8Array, at: number, limit: number): number {
-  return writeBytes(bytes, at, limit, VERSION_END);
+  return writeConstant(bytes, at, limit, VERSION_END);
 }
 
 /** `Name: ` of a known field. */
 export function writeFieldName(bytes: Uint8Array, at: number, limit: number, id: number): number {
-  return writeBytes(bytes, at, limit, NAME_STARTS[id]);
+  return writeConstant(bytes, at, limit, NAME_STARTS[id]);
 }
 
 /** A field whose value lies in the same bytes. */
@@ -182,6 +195,7 @@ export function writeNamedField(
  */
 export function writeFields(bytes: Uint8Array, at: number, limit: number, fields: FieldSection): number {
   if (fields.bytes !== bytes) return writeForeignFields(bytes, at, limit, fields);
+  const view = viewOf(bytes);
   const table = fields.table;
   const words = fields.count * FIELD_WORDS;
   let next = at;
@@ -192,7 +206,7 @@ export function writeFields(bytes: Uint8Array, at: number, limit: number, fields
       continue;
     }
     const runOffset = table[word];
-    if (!isCanonical(bytes, table, word)) {
+    if (!isCanonical(view, table, word)) {
       next = writeApart(bytes, next, limit, table, word);
       word += FIELD_WORDS;
       continue;
@@ -203,9 +217,8 @@ export function writeFields(bytes: Uint8Array, at: number, limit: number, fields
       word < words &&
       table[word + 4] !== F_REMOVED &&
       table[word] === runEnd + 2 &&
-      bytes[runEnd] === CR &&
-      bytes[runEnd + 1] === LF &&
-      isCanonical(bytes, table, word)
+      view.getInt16(runEnd, true) === LINE_END &&
+      isCanonical(view, table, word)
     ) {
       runEnd = table[word + 2] + table[word + 3];
       word += FIELD_WORDS;
@@ -217,9 +230,9 @@ export function writeFields(bytes: Uint8Array, at: number, limit: number, fields
 }
 
 /** Whether a field's bytes are `name: value` as it would be written. */
-function isCanonical(bytes: Uint8Array, table: Int32Array, word: number): boolean {
+function isCanonical(view: DataView, table: Int32Array, word: number): boolean {
   const nameEnd = table[word] + table[word + 1];
-  return table[word + 2] === nameEnd + 2 && bytes[nameEnd] === COLON && bytes[nameEnd + 1] === SP;
+  return table[word + 2] === nameEnd + 2 && view.getInt16(nameEnd, true) === NAME_END;
 }
 
 /** A field whose name and value are not next to each other. */
@@ -260,7 +273,7 @@ export function writeChunkHeader(bytes: Uint8Array, at: number, limit: number, s
 
 /** The last chunk, the trailers that are not removed, and the CRLF that ends a chunked body. */
 export function writeLastChunk(bytes: Uint8Array, at: number, limit: number, trailers: FieldSection): number {
-  let next = writeBytes(bytes, at, limit, LAST_CHUNK);
+  let next = writeConstant(bytes, at, limit, LAST_CHUNK);
   next = writeFields(bytes, next, limit, trailers);
   return writeLineEnd(bytes, next, limit);
 }

@@ -11,6 +11,7 @@ import { copyAcross, copyBytes, decimalLength, lowerByte, putDecimal, viewOf } f
 import {
   F_ACCEPT_ENCODING,
   F_ACCEPT_RANGES,
+  F_AUTHORIZATION,
   F_CACHE_CONTROL,
   F_CONTENT_ENCODING,
   F_CONTENT_LENGTH,
@@ -20,6 +21,7 @@ import {
   F_OTHER,
   F_PROXY_AUTHORIZATION,
   F_SERVER,
+  F_SET_COOKIE,
   F_TE,
   F_USER_AGENT,
   F_VARY,
@@ -35,13 +37,11 @@ import { huffmanEncode, huffmanLength } from './huffman.ts';
 import {
   STATIC_ACCEPT_ENCODING,
   STATIC_AUTHORITY,
-  STATIC_AUTHORIZATION,
   STATIC_BYTES,
   STATIC_COUNT,
   STATIC_INDEX_OF_ID,
   STATIC_NAME_LENGTHS,
   STATIC_OFFSETS,
-  STATIC_SET_COOKIE,
   STATIC_STATUS_200,
   STATIC_VALUE_LENGTHS,
   staticIndexOfOther,
@@ -98,8 +98,8 @@ function treatments(): Uint8Array {
   table[KIND_OF_STATIC + STATIC_AUTHORITY] = INDEXED;
   table[F_COOKIE] = SECRET;
   table[F_PROXY_AUTHORIZATION] = SECRET;
-  table[KIND_OF_STATIC + STATIC_AUTHORIZATION] = SECRET;
-  table[KIND_OF_STATIC + STATIC_SET_COOKIE] = SECRET;
+  table[F_AUTHORIZATION] = SECRET;
+  table[F_SET_COOKIE] = SECRET;
   return table;
 }
 

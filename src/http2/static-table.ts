@@ -80,8 +80,6 @@ export const STATIC_SCHEME_HTTP = 6;
 export const STATIC_SCHEME_HTTPS = 7;
 export const STATIC_STATUS_200 = 8;
 export const STATIC_ACCEPT_ENCODING = 16;
-export const STATIC_AUTHORIZATION = 23;
-export const STATIC_SET_COOKIE = 55;
 
 // Ids that pseudo-fields have where fields have their F_ id (http/fields.ts); all below F_REMOVED.
 export const P_AUTHORITY = -2;
