@@ -11,7 +11,7 @@ import { join } from 'node:path';
 import { TimerWheel } from '../../src/base/timer-wheel.ts';
 import { loadConfig } from '../../src/config/load.ts';
 import { EdgeWorker } from '../../src/edge/worker.ts';
-import { arenaBytes, BufferPool, MEDIUM } from '../../src/io/buffer-pool.ts';
+import { arenaBytes, BufferPool, HEAD_ROOM_BYTES, MEDIUM } from '../../src/io/buffer-pool.ts';
 import type {
   Handle,
   ListenerHandler,
@@ -186,12 +186,17 @@ function run(exchanges: number): number {
     const responses: [Handle, number][] = [];
     for (let index = 0; index < count; index++) {
       const buffer = pool.acquire(MEDIUM);
-      pool.text.latin1Write(RESPONSE, pool.offsetOf(buffer), RESPONSE.length);
+      pool.text.latin1Write(RESPONSE, pool.offsetOf(buffer) + HEAD_ROOM_BYTES, RESPONSE.length);
       responses.push([sent[index], buffer]);
     }
     from = process.hrtime.bigint();
     for (const [handle, buffer] of responses)
-      still.handlers[handle].onReceive(handle, buffer, pool.offsetOf(buffer), RESPONSE.length);
+      still.handlers[handle].onReceive(
+        handle,
+        buffer,
+        pool.offsetOf(buffer) + HEAD_ROOM_BYTES,
+        RESPONSE.length,
+      );
     answered += complete();
     costNs += process.hrtime.bigint() - from;
     still.counters.turns++;

@@ -416,7 +416,7 @@ export class Exchange implements ResponseTarget, VariableSource {
     if (this.phase === X_WAITING) this.stream?.sendInformational(head);
   }
 
-  sendData(buffer: BufferId, offset: number, length: number): void {
+  sendData(buffer: BufferId, offset: number, length: number, room = 0): void {
     assert(this.phase === X_RESPONDING && this.hasContent, 'content without a head');
     this.responseBytes += length;
     const response = this.response;
@@ -427,7 +427,7 @@ export class Exchange implements ResponseTarget, VariableSource {
       return;
     }
     assert(this.stream !== null, 'an exchange without a stream');
-    this.stream.sendData(buffer, offset, length);
+    this.stream.sendData(buffer, offset, length, room);
   }
 
   sendFile(file: FileHandle, fileOffset: number, length: number): void {

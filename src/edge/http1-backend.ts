@@ -475,7 +475,8 @@ export class Http1Backend implements BackendStream, SocketHandler, TimerHandler 
     const engine = this.engine;
     assert(engine !== null, 'content without an engine');
     const decoder = engine.decoder;
-    const { bytes } = this.context.reactor.pool;
+    const { pool } = this.context.reactor;
+    const { bytes } = pool;
     while (!this.paused || decoder.ended) {
       const event = decoder.decode(bytes, this.input.offset, this.input.end);
       if (event === B_NEED_MORE) {
@@ -484,8 +485,11 @@ export class Http1Backend implements BackendStream, SocketHandler, TimerHandler 
       }
       if (event === B_DATA) {
         this.input.offset += decoder.consumed;
-        this.context.reactor.pool.retain(this.input.buffer);
-        this.responder?.onBackendData(this.input.buffer, decoder.dataOffset, decoder.dataLength);
+        const { buffer } = this.input;
+        // Where nobody else holds the buffer, all before the content was the head, which is written, or content that left.
+        const room = pool.referencesOf(buffer) === 1 ? decoder.dataOffset - pool.offsetOf(buffer) : 0;
+        pool.retain(buffer);
+        this.responder?.onBackendData(buffer, decoder.dataOffset, decoder.dataLength, room);
       } else if (event === B_END) {
         this.input.offset += decoder.consumed;
         this.responseEnd(decoder.trailers);

@@ -534,13 +534,13 @@ export class Http1Connection implements SocketHandler, TimerHandler, DownstreamS
     return true;
   }
 
-  sendData(buffer: BufferId, offset: number, length: number): void {
+  sendData(buffer: BufferId, offset: number, length: number, room = 0): void {
     const out = this.engine?.out;
     if (out === undefined || this.broken) {
       this.context.reactor.pool.release(buffer);
       return;
     }
-    if (!out.data(buffer, offset, length)) this.fatal();
+    if (!out.data(buffer, offset, length, room)) this.fatal();
     this.wantsWritable = true;
   }
 

@@ -139,9 +139,13 @@ export class MessageOut {
     return true;
   }
 
-  /** Content; one reference of `buffer` passes. False: memory is exhausted, and the message can't be ended properly. */
-  data(buffer: BufferId, offset: number, length: number): boolean {
+  /**
+   * Content; one reference of `buffer` passes. The `room` bytes before it are nobody's. False: memory is exhausted, and
+   * the message can't be ended properly.
+   */
+  data(buffer: BufferId, offset: number, length: number, room = 0): boolean {
     if (this.chunked) return this.chunk(buffer, offset, length);
+    if (room > 0 && this.putBefore(buffer, offset, length, room)) return true;
     if (length <= COPY_BYTES_MAX && this.buffer !== NO_BUFFER && this.limit - this.at >= length) {
       this.copy(buffer, offset, length);
       return true;
@@ -152,6 +156,21 @@ export class MessageOut {
     }
     this.flush();
     this.send(buffer, offset, length, TAG_BYTES);
+    return true;
+  }
+
+  /** What was written goes before the content, where it is shorter: one segment leaves, and less is copied. False: it can't. */
+  private putBefore(buffer: BufferId, offset: number, length: number, room: number): boolean {
+    const written = this.at - this.start;
+    if (!this.isWhole || this.buffer === NO_BUFFER || written > room || written >= length) return false;
+    // Behind bytes that the peer does not take, content must not hold more memory than its own.
+    if (this.unsentBytes > 0) return false;
+    copyBytes(this.pool.bytes, offset - written, this.start, written);
+    this.pool.release(this.buffer);
+    this.buffer = buffer;
+    this.start = offset - written;
+    this.at = offset + length;
+    this.limit = this.at;
     return true;
   }
 

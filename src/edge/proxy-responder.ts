@@ -503,18 +503,19 @@ export class ProxyResponder implements Responder, TunnelEnds {
     exchange.startTunnel();
   }
 
-  onBackendData(buffer: BufferId, offset: number, length: number): void {
+  /** Content; one reference of `buffer` passes. The `room` bytes before it are nobody's. */
+  onBackendData(buffer: BufferId, offset: number, length: number, room = 0): void {
     if (this.pace !== null) this.pace.pass(TO_CLIENT, buffer, offset, length);
-    else this.passToClient(buffer, offset, length);
+    else this.passToClient(buffer, offset, length, room);
   }
 
-  private passToClient(buffer: BufferId, offset: number, length: number): void {
+  private passToClient(buffer: BufferId, offset: number, length: number, room: number): void {
     const { exchange } = this;
     if (exchange === null || !exchange.hasContent) {
       this.context.reactor.pool.release(buffer);
       return;
     }
-    exchange.sendData(buffer, offset, length);
+    exchange.sendData(buffer, offset, length, room);
     // The exchange may have found a fault in it and be over.
     if (this.exchange !== null && exchange.sendQueuedBytes() >= sendHighBytes(this.context.reactor.pool))
       this.backend?.pause();
@@ -560,7 +561,7 @@ export class ProxyResponder implements Responder, TunnelEnds {
 
   onTunnelBytes(direction: Direction, buffer: BufferId, offset: number, length: number): void {
     if (this.exchange === null) this.context.reactor.pool.release(buffer);
-    else if (direction === TO_CLIENT) this.passToClient(buffer, offset, length);
+    else if (direction === TO_CLIENT) this.passToClient(buffer, offset, length, 0);
     else this.passToBackend(buffer, offset, length);
   }
 

@@ -27,8 +27,8 @@ export interface DownstreamStream {
   sendHead(request: RequestHead, head: ResponseHead, hasContent: boolean): void;
   /** Forgets the final response that was begun, where none of it has left: another may follow. False: some has. */
   takeBack(): boolean;
-  /** Content; one reference of `buffer` passes. */
-  sendData(buffer: BufferId, offset: number, length: number): void;
+  /** Content; one reference of `buffer` passes. The `room` bytes before it are nobody's and may be written to. */
+  sendData(buffer: BufferId, offset: number, length: number, room?: number): void;
   sendFile(file: FileHandle, fileOffset: number, length: number): void;
   /**
    * Content that a backend's socket is still to receive, moved by the kernel: `Exchange.onForwarded` tells how much was.

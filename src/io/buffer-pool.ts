@@ -23,6 +23,8 @@ export type SizeClass = typeof SMALL | typeof MEDIUM | typeof LARGE;
 export const SMALL_BYTES = 4096;
 export const MEDIUM_BYTES = 20480;
 export const LARGE_BYTES = 262144;
+/** Bytes at the start of a medium buffer that a receive leaves free: for a head that has become longer on its way. */
+export const HEAD_ROOM_BYTES = 512;
 
 /** How many buffers of each class an arena has. */
 export interface PoolShape {

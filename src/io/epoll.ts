@@ -31,7 +31,15 @@ import {
   shutdownWrite,
   takeSocketError,
 } from '../sys/socket.ts';
-import { LARGE, LARGE_BYTES, MEDIUM, MEDIUM_BYTES, NO_BUFFER, type PoolShape } from './buffer-pool.ts';
+import {
+  HEAD_ROOM_BYTES,
+  LARGE,
+  LARGE_BYTES,
+  MEDIUM,
+  MEDIUM_BYTES,
+  NO_BUFFER,
+  type PoolShape,
+} from './buffer-pool.ts';
 import { ACCEPT_LEFT, CLOSED, CONNECTED, FILE_RESULT } from './deferred-events.ts';
 import { EpollSocket } from './epoll-socket.ts';
 import { KernelReactor, type ReactorLimits } from './kernel-reactor.ts';
@@ -189,22 +197,28 @@ export class EpollReactor extends KernelReactor<EpollSocket> {
   // Flushing: from wishes to system calls.
 
   private flush(): void {
-    const { dirty } = this;
+    const { dirty, dirtyOutgoing } = this;
     const count = this.dirtyCount;
     this.dirtyCount = 0;
+    let outgoing = 0;
     // A socket that marks itself again (bytes beyond its share) writes below `index`, which was read already.
     for (let index = 0; index < count; index++) {
       const socket = dirty[index];
       socket.dirty = false;
       if (socket.closing || socket.handle === 0) continue;
       if (socket.isListener) this.flushAccept(socket);
-      else if (socket.connected) {
-        if (socket.readable && socket.receiveWant !== NOTHING && socket.forwardTo === null)
-          this.markReady(socket);
-        if (!socket.blocked) this.flushSend(socket);
-      }
+      else if (socket.outgoing) dirtyOutgoing[outgoing++] = socket;
+      else this.flushSocket(socket);
     }
+    for (let index = 0; index < outgoing; index++) this.flushSocket(dirtyOutgoing[index]);
     if (this.starved.length > 0) this.feedStarved();
+  }
+
+  private flushSocket(socket: EpollSocket): void {
+    if (!socket.connected) return;
+    if (socket.readable && socket.receiveWant !== NOTHING && socket.forwardTo === null)
+      this.markReady(socket);
+    if (!socket.blocked) this.flushSend(socket);
   }
 
   private flushAccept(listener: EpollSocket): void {
@@ -361,8 +375,8 @@ export class EpollReactor extends KernelReactor<EpollSocket> {
         this.starve(socket);
         return;
       }
-      const offset = pool.offsetOf(buffer);
-      const room = once ? socket.receiveBytesMax || LARGE_BYTES : MEDIUM_BYTES;
+      const offset = pool.offsetOf(buffer) + (once ? 0 : HEAD_ROOM_BYTES);
+      const room = once ? socket.receiveBytesMax || LARGE_BYTES : MEDIUM_BYTES - HEAD_ROOM_BYTES;
       const result = recv(socket.fd, pool.address + offset, room, 0);
       if (result <= 0) {
         pool.release(buffer);

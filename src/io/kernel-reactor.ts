@@ -131,6 +131,11 @@ export abstract class KernelReactor<S extends SocketSlot> implements Reactor, De
   /** Sockets that the next flush looks at. */
   protected readonly dirty: S[];
   protected dirtyCount: number;
+  /**
+   * Of these the ones that we connected, whose turn comes last: what many backends' sockets get leaves in one go, and
+   * what clients get in another, so that whoever is at the other end of several is woken once.
+   */
+  protected readonly dirtyOutgoing: S[];
   /** Sockets whose receive found no buffer. */
   protected readonly starved: S[];
   protected readonly deferred: DeferredEvents;
@@ -173,6 +178,7 @@ export abstract class KernelReactor<S extends SocketSlot> implements Reactor, De
     this.nobody = makeSocket();
     this.dirty = [];
     this.dirtyCount = 0;
+    this.dirtyOutgoing = [];
     this.starved = [];
     this.deferred = new DeferredEvents();
     this.files = new OpenFiles(limits.filesMax, limits.fileOperationsMax);

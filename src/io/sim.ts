@@ -474,7 +474,7 @@ export class SimReactor implements Reactor, SimNode {
   receiveSkip(buffer: BufferId): number {
     const { random } = this.network;
     if (!random.chance(this.faults.offsetReceive)) return 0;
-    return random.below(random.chance(0.1) ? this.pool.sizeOf(buffer) : 64);
+    return random.below(random.chance(0.1) ? this.pool.sizeOf(buffer) : 512);
   }
 
   // ---- Details ----------------------------------------------------------------------------------------

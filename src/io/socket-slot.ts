@@ -46,6 +46,8 @@ export class SocketSlot {
   listenerHandler: ListenerHandler;
   isListener: boolean;
   connected: boolean;
+  /** We connected it: somebody serves us there. */
+  outgoing: boolean;
   closing: boolean;
   /** Accepting is paused. */
   paused: boolean;
@@ -91,6 +93,7 @@ export class SocketSlot {
     this.listenerHandler = NO_LISTENER_HANDLER;
     this.isListener = false;
     this.connected = false;
+    this.outgoing = false;
     this.closing = false;
     this.paused = false;
     this.leaving = 0;
@@ -125,6 +128,7 @@ export class SocketSlot {
     this.listenerHandler = NO_LISTENER_HANDLER;
     this.isListener = false;
     this.connected = connected;
+    this.outgoing = !connected;
     this.closing = false;
     this.paused = false;
     this.leaving = 0;

@@ -11,7 +11,7 @@
 import { assert } from '../base/assert.ts';
 import { IORING_REGISTER_PBUF_RING } from '../sys/io-uring.ts';
 import { type MappedMemory, mapPrivate } from '../sys/memory.ts';
-import { type BufferId, type BufferPool, LARGE, type MEDIUM, NO_BUFFER } from './buffer-pool.ts';
+import { type BufferId, type BufferPool, HEAD_ROOM_BYTES, LARGE, MEDIUM, NO_BUFFER } from './buffer-pool.ts';
 import type { UringRing } from './uring-ring.ts';
 
 /** Refills (turns) after which a ring that is too full is noticed. */
@@ -22,6 +22,8 @@ const LENT_SHARE_MAX = 0.25;
 
 export class UringBuffers {
   readonly group: number;
+  /** Bytes at a buffer's start that the kernel leaves free. */
+  readonly headRoom: number;
   /** Buffers in the ring. */
   available: number;
   /** How many are to be there. */
@@ -70,6 +72,7 @@ export class UringBuffers {
     this.sizeClass = sizeClass;
     this.firstId = sizeClass === LARGE ? small + medium : small;
     this.bufferBytes = count === 0 ? 0 : pool.sizeOf(this.firstId);
+    this.headRoom = sizeClass === MEDIUM ? HEAD_ROOM_BYTES : 0;
     this.low = pool.address | 0;
     this.high = Math.floor(pool.address / 0x100000000);
     this.entries = entries;
@@ -152,9 +155,9 @@ export class UringBuffers {
     const words = this.ring.words;
     const entry = (this.tail & (this.entries - 1)) << 2;
     // struct io_uring_buf: address u64, length u32, id u16, reserved u16 (in entry 0 the ring's tail).
-    words[entry] = (this.low + this.pool.offsetOf(id)) | 0;
+    words[entry] = (this.low + this.pool.offsetOf(id) + this.headRoom) | 0;
     words[entry + 1] = this.high;
-    words[entry + 2] = this.bufferBytes;
+    words[entry + 2] = this.bufferBytes - this.headRoom;
     this.halves[(entry << 1) + 6] = id - this.firstId;
     this.tail = (this.tail + 1) & 0xffff;
     this.available++;

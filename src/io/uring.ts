@@ -265,23 +265,29 @@ export class UringReactor extends KernelReactor<UringSocket> {
   // Flushing: from wishes to submissions.
 
   private flush(): void {
-    const { dirty } = this;
+    const { dirty, dirtyOutgoing } = this;
     const count = this.dirtyCount;
     this.dirtyCount = 0;
+    let outgoing = 0;
     // A socket that marks itself again (a file's next piece) writes below `index`, which was read already.
     for (let index = 0; index < count; index++) {
       const socket = dirty[index];
       socket.dirty = false;
       if (socket.closing || socket.handle === 0) continue;
       if (socket.isListener) this.flushAccept(socket);
-      else if (socket.connected) {
-        this.flushReceive(socket);
-        this.flushSend(socket);
-      }
+      else if (socket.outgoing) dirtyOutgoing[outgoing++] = socket;
+      else this.flushSocket(socket);
     }
+    for (let index = 0; index < outgoing; index++) this.flushSocket(dirtyOutgoing[index]);
     if (this.starved.length > 0) this.feedStarved();
     this.medium.refill();
     this.large.refill();
+  }
+
+  private flushSocket(socket: UringSocket): void {
+    if (!socket.connected) return;
+    this.flushReceive(socket);
+    this.flushSend(socket);
   }
 
   private flushAccept(listener: UringSocket): void {
@@ -532,7 +538,12 @@ export class UringReactor extends KernelReactor<UringSocket> {
         this.counters.bytesReceived += result;
         // One buffer was asked for, and this is it, even when the stream before it delivered it.
         if (socket.receiveWant === ONCE) socket.receiveWant = NOTHING;
-        socket.handler.onReceive(socket.handle, buffer, this.pool.offsetOf(buffer), result);
+        socket.handler.onReceive(
+          socket.handle,
+          buffer,
+          this.pool.offsetOf(buffer) + buffers.headRoom,
+          result,
+        );
       } else this.pool.release(buffer);
     }
     if (!last) return;
