@@ -75,6 +75,7 @@ const RESPONSE = [
 const CHUNKED = `400\r\n${'x'.repeat(1024)}\r\n0\r\n\r\n`;
 
 const arena = new Uint8Array((PLACES + 1) * PLACE_BYTES);
+const memory = { bytes: arena, view: new DataView(arena.buffer, arena.byteOffset, arena.length) };
 
 /** Puts the input at every place; returns its length. */
 function fill(input: string): number {
@@ -128,11 +129,11 @@ function forwardRequest(offset: number, length: number): number {
   if (parseRequest(offset, length) <= 0) return -1;
   const limit = OUTPUT + PLACE_BYTES;
   removeHopByHop(requestHead.fields, false);
-  let at = writeMethod(arena, OUTPUT, limit, requestHead);
-  at = writeRange(arena, at, limit, requestHead.pathOffset, requestHead.pathLength);
-  at = writeVersion(arena, at, limit);
-  at = writeFields(arena, at, limit, requestHead.fields);
-  return writeLineEnd(arena, at, limit);
+  let at = writeMethod(memory, OUTPUT, limit, requestHead);
+  at = writeRange(memory, at, limit, requestHead.pathOffset, requestHead.pathLength);
+  at = writeVersion(memory, at, limit);
+  at = writeFields(memory, at, limit, requestHead.fields);
+  return writeLineEnd(memory, at, limit);
 }
 
 function parseResponse(offset: number, length: number): number {
@@ -144,15 +145,15 @@ function forwardResponse(offset: number, length: number): number {
   const limit = OUTPUT + PLACE_BYTES;
   removeHopByHop(responseHead.fields, false);
   let at = writeStatusLine(
-    arena,
+    memory,
     OUTPUT,
     limit,
     responseHead.status,
     responseHead.reasonOffset,
     responseHead.reasonLength,
   );
-  at = writeFields(arena, at, limit, responseHead.fields);
-  return writeLineEnd(arena, at, limit);
+  at = writeFields(memory, at, limit, responseHead.fields);
+  return writeLineEnd(memory, at, limit);
 }
 
 function decodeChunked(offset: number, length: number): number {

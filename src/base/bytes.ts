@@ -29,8 +29,23 @@ export function viewOf(bytes: Uint8Array): DataView {
   return view;
 }
 
+/** The same bytes as an array and for access to several at once; a BufferPool is one. */
+export interface Memory {
+  readonly bytes: Uint8Array;
+  readonly view: DataView;
+}
+
 /** Copies `length` bytes within one array of less than 2 GiB. The two ranges must not overlap. */
 export function copyBytes(bytes: Uint8Array, to: number, from: number, length: number): void {
+  copyBetween(bytes, viewOf(bytes), to, from, length);
+}
+
+/** As `copyBytes`. */
+export function copyWithin(memory: Memory, to: number, from: number, length: number): void {
+  copyBetween(memory.bytes, memory.view, to, from, length);
+}
+
+function copyBetween(bytes: Uint8Array, view: DataView, to: number, from: number, length: number): void {
   if (length > COPY_LOOP_BYTES_MAX) {
     bytes.copyWithin(to, from, from + length);
     return;
@@ -39,7 +54,6 @@ export function copyBytes(bytes: Uint8Array, to: number, from: number, length: n
     for (let index = 0; index < length; index++) bytes[to + index] = bytes[from + index];
     return;
   }
-  const view = viewOf(bytes);
   copyWords(view, to, view, from, length);
 }
 
@@ -115,15 +129,14 @@ export function equalsBytes(
   return true;
 }
 
-/** Whether two ranges of one array of less than 2 GiB are equal. */
-export function equalRanges(bytes: Uint8Array, offset: number, otherOffset: number, length: number): boolean {
-  if (length < 8) {
-    for (let index = 0; index < length; index++) {
-      if (bytes[offset + index] !== bytes[otherOffset + index]) return false;
-    }
-    return true;
+/** Whether two ranges of one memory of less than 2 GiB are equal. */
+export function equalRanges(memory: Memory, offset: number, otherOffset: number, length: number): boolean {
+  const { bytes, view } = memory;
+  if (length >= 8) return equalViews(view, offset, view, otherOffset, length);
+  for (let index = 0; index < length; index++) {
+    if (bytes[offset + index] !== bytes[otherOffset + index]) return false;
   }
-  return equalViews(viewOf(bytes), offset, viewOf(bytes), otherOffset, length);
+  return true;
 }
 
 /** Whether `length` bytes, 8 or more, are the same here and there. As in `copyBytes`, no BigInt is made. */

@@ -7,7 +7,7 @@
  */
 
 import { assert } from '../base/assert.ts';
-import { copyBytes, lowerByte, putText } from '../base/bytes.ts';
+import { copyWithin, lowerByte, putText } from '../base/bytes.ts';
 import { hostLengthOf } from '../http/authority.ts';
 import {
   E_BODY_TOO_LARGE,
@@ -618,11 +618,11 @@ export class Exchange implements ResponseTarget, VariableSource {
         return at + length;
       }
       case V_REQUEST_URI: {
-        copyBytes(bytes, at, request.pathOffset, request.pathLength);
+        copyWithin(this.reactor.pool, at, request.pathOffset, request.pathLength);
         const end = at + request.pathLength;
         if (request.queryOffset < 0) return end;
         bytes[end] = QUESTION;
-        copyBytes(bytes, end + 1, request.queryOffset, request.queryLength);
+        copyWithin(this.reactor.pool, end + 1, request.queryOffset, request.queryLength);
         return end + 1 + request.queryLength;
       }
       case V_SCHEME:
@@ -638,7 +638,7 @@ export class Exchange implements ResponseTarget, VariableSource {
     const { length } = client.text;
     const kept = this.context.forwardedLines.textOf(client);
     if (kept < 0) return putText(bytes, at, client.text);
-    copyBytes(bytes, at, kept, length);
+    copyWithin(this.reactor.pool, at, kept, length);
     return at + length;
   }
 

@@ -3,7 +3,7 @@
  * peer says about itself is replaced, never believed, unless `server.trusted_proxies` names the peer.
  */
 
-import { copyBytes, equalRanges, putText } from '../base/bytes.ts';
+import { copyWithin, equalRanges, type Memory, putText } from '../base/bytes.ts';
 import {
   F_CLIENT_CERT,
   F_CLIENT_CERT_CHAIN,
@@ -48,7 +48,7 @@ const KEPT_BYTES = 320;
  * They lie in arena memory of the worker, one after another, so that they are copied and written out as one run.
  */
 export class ForwardedLines {
-  private readonly bytes: Uint8Array;
+  private readonly memory: Memory;
   private readonly for: ConstantPart;
   /** By scheme: CRLF, X-Forwarded-Proto with its value, CRLF, the name of X-Forwarded-Host. */
   private readonly protoHost: readonly ConstantPart[];
@@ -66,7 +66,7 @@ export class ForwardedLines {
   constructor(constants: ConstantBytes) {
     const part = (text: string): ConstantPart => ({ offset: constants.put(text), length: text.length });
     const schemes = ['http', 'https'];
-    this.bytes = constants.pool.bytes;
+    this.memory = constants.pool;
     this.for = part('X-Forwarded-For: ');
     this.protoHost = schemes.map((scheme) => part(`\r\nX-Forwarded-Proto: ${scheme}\r\nX-Forwarded-Host: `));
     this.forwarded = part('\r\nForwarded: for=');
@@ -87,7 +87,7 @@ export class ForwardedLines {
   /** Adds the lines to the request of an exchange. False: no room in the section, or no memory. */
   add(exchange: Exchange, peer: ClientAddress, scheme: number): boolean {
     const { request, scratch } = exchange;
-    const { bytes } = this;
+    const { memory } = this;
     const { fields, authorityOffset, authorityLength } = request;
     const { text, node } = peer;
     const protoHost = this.protoHost[scheme];
@@ -103,12 +103,12 @@ export class ForwardedLines {
       this.texts[place] === text &&
       this.lengths[place] === length &&
       this.schemes[place] === scheme &&
-      equalRanges(bytes, kept + hostAt, authorityOffset, authorityLength);
-    if (isKept) copyBytes(bytes, start, kept, length);
+      equalRanges(memory, kept + hostAt, authorityOffset, authorityLength);
+    if (isKept) copyWithin(memory, start, kept, length);
     else {
       this.write(start, peer, scheme, authorityOffset, authorityLength);
       if (length <= KEPT_BYTES) {
-        copyBytes(bytes, kept, start, length);
+        copyWithin(memory, kept, start, length);
         this.texts[place] = text;
         this.schemes[place] = scheme;
         this.lengths[place] = length;
@@ -137,16 +137,17 @@ export class ForwardedLines {
     authorityOffset: number,
     authorityLength: number,
   ): void {
-    const { bytes } = this;
-    let at = putPart(bytes, start, this.for);
+    const { memory } = this;
+    const { bytes } = memory;
+    let at = putPart(memory, start, this.for);
     at = putText(bytes, at, peer.text);
-    at = putPart(bytes, at, this.protoHost[scheme]);
-    copyBytes(bytes, at, authorityOffset, authorityLength);
-    at = putPart(bytes, at + authorityLength, this.forwarded);
+    at = putPart(memory, at, this.protoHost[scheme]);
+    copyWithin(memory, at, authorityOffset, authorityLength);
+    at = putPart(memory, at + authorityLength, this.forwarded);
     at = putText(bytes, at, peer.node);
-    at = putPart(bytes, at, this.host);
-    copyBytes(bytes, at, authorityOffset, authorityLength);
-    putPart(bytes, at + authorityLength, this.proto[scheme]);
+    at = putPart(memory, at, this.host);
+    copyWithin(memory, at, authorityOffset, authorityLength);
+    putPart(memory, at + authorityLength, this.proto[scheme]);
   }
 }
 
@@ -196,8 +197,8 @@ function removeClaims(fields: FieldSection): void {
   fields.removeAll(F_FORWARDED);
 }
 
-function putPart(bytes: Uint8Array, at: number, part: ConstantPart): number {
-  copyBytes(bytes, at, part.offset, part.length);
+function putPart(memory: Memory, at: number, part: ConstantPart): number {
+  copyWithin(memory, at, part.offset, part.length);
   return at + part.length;
 }
 

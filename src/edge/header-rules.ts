@@ -9,7 +9,7 @@
  */
 
 import { assert } from '../base/assert.ts';
-import { copyBytes } from '../base/bytes.ts';
+import { copyWithin } from '../base/bytes.ts';
 import { fieldIdOfText, LowerName } from '../http/field-names.ts';
 import { F_OTHER, FIELD_NAMES, FIELD_WORDS, type FieldSection } from '../http/fields.ts';
 import { type BufferId, type BufferPool, MEDIUM, MEDIUM_BYTES, NO_BUFFER } from '../io/buffer-pool.ts';
@@ -216,14 +216,14 @@ function addExpanded(
   const lineOffset = scratch.reserve(length);
   if (lineOffset < 0) return false;
   const bytes = fields.bytes;
-  copyBytes(bytes, lineOffset, field.lineOffset, field.nameLength + SEPARATOR_BYTES);
+  copyWithin(scratch.pool, lineOffset, field.lineOffset, field.nameLength + SEPARATOR_BYTES);
   const valueOffset = lineOffset + field.nameLength + SEPARATOR_BYTES;
   let at = valueOffset;
   for (let part = 0; part < parts.length; part += 2) {
     if (parts[part] < 0) {
       at = source.writeVariable(parts[part + 1], at);
     } else {
-      copyBytes(bytes, at, parts[part], parts[part + 1]);
+      copyWithin(scratch.pool, at, parts[part], parts[part + 1]);
       at += parts[part + 1];
     }
   }

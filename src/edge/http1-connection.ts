@@ -497,7 +497,7 @@ export class Http1Connection implements SocketHandler, TimerHandler, DownstreamS
     const out = this.engine?.out;
     if (out === undefined || this.exchange === null || this.exchange.request.version < 11) return;
     if (head.status === 100) this.awaitsContinue = false;
-    if (!writeInformational(out, this.context.reactor.pool.bytes, head)) this.fatal();
+    if (!writeInformational(out, this.context.reactor.pool, head)) this.fatal();
     else out.flush();
   }
 
@@ -512,15 +512,7 @@ export class Http1Connection implements SocketHandler, TimerHandler, DownstreamS
     if (this.contentUntilClose) this.closeAfter = true;
     const keepAlive10 = request.version === 10 && !this.closeAfter;
     if (
-      !writeResponseHead(
-        out,
-        this.context.reactor.pool.bytes,
-        request,
-        head,
-        chunked,
-        this.closeAfter,
-        keepAlive10,
-      )
+      !writeResponseHead(out, this.context.reactor.pool, request, head, chunked, this.closeAfter, keepAlive10)
     ) {
       this.fatal();
       return;

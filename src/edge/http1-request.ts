@@ -1,6 +1,6 @@
 /** Heads of requests as the edge writes them to HTTP/1.1 backends. */
 
-import { ConstantText } from '../base/bytes.ts';
+import { ConstantText, type Memory } from '../base/bytes.ts';
 import { F_HOST } from '../http/fields.ts';
 import { BODY_STREAM } from '../http/message.ts';
 import {
@@ -51,22 +51,22 @@ function requestHead(
   upgrade: boolean,
 ): number {
   const { request } = exchange;
-  const { bytes } = exchange.reactor.pool;
+  const memory = exchange.reactor.pool;
   const { limit } = out;
-  let at = writeMethod(bytes, out.at, limit, request);
-  at = writeTarget(bytes, at, limit, exchange, server);
-  at = writeVersion(bytes, at, limit);
+  let at = writeMethod(memory, out.at, limit, request);
+  at = writeTarget(memory, at, limit, exchange, server);
+  at = writeVersion(memory, at, limit);
   const host = route.hostValue(server);
-  at = writeConstant(bytes, at, limit, HOST_START);
-  if (host === null) at = writeRange(bytes, at, limit, request.authorityOffset, request.authorityLength);
-  else at = writeConstant(bytes, at, limit, host);
-  at = writeLineEnd(bytes, at, limit);
+  at = writeConstant(memory, at, limit, HOST_START);
+  if (host === null) at = writeRange(memory, at, limit, request.authorityOffset, request.authorityLength);
+  else at = writeConstant(memory, at, limit, host);
+  at = writeLineEnd(memory, at, limit);
   request.fields.removeAll(F_HOST);
-  at = writeFields(bytes, at, limit, request.fields);
-  if (request.bodyKind === BODY_STREAM) at = writeConstant(bytes, at, limit, CHUNKED);
-  if (upgrade) at = writeConstant(bytes, at, limit, UPGRADE);
-  else if (request.acceptsTrailers) at = writeConstant(bytes, at, limit, TRAILERS);
-  return writeLineEnd(bytes, at, limit);
+  at = writeFields(memory, at, limit, request.fields);
+  if (request.bodyKind === BODY_STREAM) at = writeConstant(memory, at, limit, CHUNKED);
+  if (upgrade) at = writeConstant(memory, at, limit, UPGRADE);
+  else if (request.acceptsTrailers) at = writeConstant(memory, at, limit, TRAILERS);
+  return writeLineEnd(memory, at, limit);
 }
 
 /**
@@ -74,7 +74,7 @@ function requestHead(
  * Where nothing is left (`/api` itself) the base path stands as it was written.
  */
 export function writeTarget(
-  bytes: Uint8Array,
+  memory: Memory,
   from: number,
   limit: number,
   exchange: Exchange,
@@ -82,16 +82,16 @@ export function writeTarget(
 ): number {
   let rest = exchange.pathOffset + exchange.prefixLength;
   let restLength = exchange.pathLength - exchange.prefixLength;
-  const slash = restLength > 0 ? bytes[rest] === SLASH : server.baseEndsInSlash;
+  const slash = restLength > 0 ? memory.bytes[rest] === SLASH : server.baseEndsInSlash;
   if (slash && restLength > 0) {
     rest++;
     restLength--;
   }
-  let at = writeConstant(bytes, from, limit, server.basePath);
-  if (slash) at = writeByte(bytes, at, limit, SLASH);
-  at = writeRange(bytes, at, limit, rest, restLength);
+  let at = writeConstant(memory, from, limit, server.basePath);
+  if (slash) at = writeByte(memory, at, limit, SLASH);
+  at = writeRange(memory, at, limit, rest, restLength);
   const { queryOffset, queryLength } = exchange.request;
   if (queryOffset < 0) return at;
-  at = writeByte(bytes, at, limit, QUESTION);
-  return writeRange(bytes, at, limit, queryOffset, queryLength);
+  at = writeByte(memory, at, limit, QUESTION);
+  return writeRange(memory, at, limit, queryOffset, queryLength);
 }

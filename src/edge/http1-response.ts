@@ -1,7 +1,7 @@
 /** Heads of HTTP/1.1 messages as the edge writes them, on the primitives of src/http1/writer.ts. */
 
 import { assert } from '../base/assert.ts';
-import { ConstantText } from '../base/bytes.ts';
+import { ConstantText, type Memory } from '../base/bytes.ts';
 import { F_CONTENT_LENGTH } from '../http/fields.ts';
 import { BODY_LENGTH, BODY_NONE, M_HEAD, type RequestHead, type ResponseHead } from '../http/message.ts';
 import {
@@ -19,18 +19,18 @@ const KEEP_ALIVE = new ConstantText('Connection: keep-alive\r\n');
 const UPGRADE = new ConstantText('Connection: upgrade\r\n');
 
 /** An interim response. False: memory is exhausted. */
-export function writeInformational(out: MessageOut, bytes: Uint8Array, head: ResponseHead): boolean {
+export function writeInformational(out: MessageOut, memory: Memory, head: ResponseHead): boolean {
   return inSmallOrLarge(out, () => {
-    let at = writeStatusLine(bytes, out.at, out.limit, head.status, head.reasonOffset, head.reasonLength);
-    at = writeFields(bytes, at, out.limit, head.fields);
-    return writeLineEnd(bytes, at, out.limit);
+    let at = writeStatusLine(memory, out.at, out.limit, head.status, head.reasonOffset, head.reasonLength);
+    at = writeFields(memory, at, out.limit, head.fields);
+    return writeLineEnd(memory, at, out.limit);
   });
 }
 
 /** A final response's head, or a 101. Leaves it in the open buffer. False: memory is exhausted. */
 export function writeResponseHead(
   out: MessageOut,
-  bytes: Uint8Array,
+  memory: Memory,
   request: RequestHead,
   head: ResponseHead,
   chunked: boolean,
@@ -38,10 +38,10 @@ export function writeResponseHead(
   keepAlive10: boolean,
 ): boolean {
   if (!out.open()) return false;
-  let at = responseHead(out, bytes, request, head, chunked, close, keepAlive10);
+  let at = responseHead(out, memory, request, head, chunked, close, keepAlive10);
   if (at < 0) {
     if (!out.reopenLarge()) return false;
-    at = responseHead(out, bytes, request, head, chunked, close, keepAlive10);
+    at = responseHead(out, memory, request, head, chunked, close, keepAlive10);
     if (at < 0) return false;
   }
   out.at = at;
@@ -50,7 +50,7 @@ export function writeResponseHead(
 
 function responseHead(
   out: MessageOut,
-  bytes: Uint8Array,
+  memory: Memory,
   request: RequestHead,
   head: ResponseHead,
   chunked: boolean,
@@ -59,17 +59,17 @@ function responseHead(
 ): number {
   const limit = out.limit;
   const fields = head.fields;
-  let at = writeStatusLine(bytes, out.at, limit, head.status, head.reasonOffset, head.reasonLength);
-  at = writeFields(bytes, at, limit, fields);
+  let at = writeStatusLine(memory, out.at, limit, head.status, head.reasonOffset, head.reasonLength);
+  at = writeFields(memory, at, limit, fields);
   if (chunked) {
-    at = writeConstant(bytes, at, limit, CHUNKED);
+    at = writeConstant(memory, at, limit, CHUNKED);
   } else if (needsLength(request, head) && fields.find(F_CONTENT_LENGTH, 0) < 0) {
-    at = writeFieldDecimal(bytes, at, limit, F_CONTENT_LENGTH, Math.max(0, head.contentLength));
+    at = writeFieldDecimal(memory, at, limit, F_CONTENT_LENGTH, Math.max(0, head.contentLength));
   }
-  if (head.status === 101) at = writeConstant(bytes, at, limit, UPGRADE);
-  else if (close) at = writeConstant(bytes, at, limit, CLOSE);
-  else if (keepAlive10) at = writeConstant(bytes, at, limit, KEEP_ALIVE);
-  return writeLineEnd(bytes, at, limit);
+  if (head.status === 101) at = writeConstant(memory, at, limit, UPGRADE);
+  else if (close) at = writeConstant(memory, at, limit, CLOSE);
+  else if (keepAlive10) at = writeConstant(memory, at, limit, KEEP_ALIVE);
+  return writeLineEnd(memory, at, limit);
 }
 
 /** Whether the head must declare its content's length (RFC 9110 §8.6). */

@@ -398,7 +398,7 @@ function writePath(line: RequestLine, exchange: Exchange, server: GroupServer): 
   const lengthMax = server.basePath.length + exchange.pathLength + Math.max(0, request.queryLength) + 3;
   const at = scratch.reserve(lengthMax);
   if (at < 0) return false;
-  let end = writeTarget(line.bytes, at, at + lengthMax, exchange, server);
+  let end = writeTarget(exchange.reactor.pool, at, at + lengthMax, exchange, server);
   if (end < 0) return false;
   // `:path` is never empty (RFC 9113 §8.3.1).
   if (line.bytes[at] !== SLASH) {

@@ -8,7 +8,7 @@
  * Owns the open buffer. What was written leaves with `flush`, at the latest with `end`.
  */
 
-import { copyBytes } from '../base/bytes.ts';
+import { copyWithin } from '../base/bytes.ts';
 import type { FieldSection } from '../http/fields.ts';
 import { writeChunkHeader, writeFields } from '../http1/writer.ts';
 import {
@@ -165,7 +165,7 @@ export class MessageOut {
     if (!this.isWhole || this.buffer === NO_BUFFER || written > room || written >= length) return false;
     // Behind bytes that the peer does not take, content must not hold more memory than its own.
     if (this.unsentBytes > 0) return false;
-    copyBytes(this.pool.bytes, offset - written, this.start, written);
+    copyWithin(this.pool, offset - written, this.start, written);
     this.pool.release(this.buffer);
     this.buffer = buffer;
     this.start = offset - written;
@@ -175,7 +175,7 @@ export class MessageOut {
   }
 
   private copy(buffer: BufferId, offset: number, length: number): void {
-    copyBytes(this.pool.bytes, this.at, offset, length);
+    copyWithin(this.pool, this.at, offset, length);
     this.at += length;
     this.pool.release(buffer);
   }
@@ -230,7 +230,7 @@ export class MessageOut {
     }
     if (this.crlfDue) this.crlf();
     this.crlfDue = false;
-    this.at = writeChunkHeader(this.pool.bytes, this.at, this.limit, length);
+    this.at = writeChunkHeader(this.pool, this.at, this.limit, length);
     return true;
   }
 
@@ -276,11 +276,11 @@ export class MessageOut {
     this.crlf();
     if (trailers.count > 0) {
       if (!this.room(2)) return false;
-      let at = writeFields(this.pool.bytes, this.at, this.limit - 2, trailers);
+      let at = writeFields(this.pool, this.at, this.limit - 2, trailers);
       if (at < 0) {
         this.flush();
         if (!this.take(LARGE)) return false;
-        at = writeFields(this.pool.bytes, this.at, this.at + LARGE_BYTES - 2, trailers);
+        at = writeFields(this.pool, this.at, this.at + LARGE_BYTES - 2, trailers);
         if (at < 0) return false;
       }
       this.at = at;

@@ -22,7 +22,7 @@ const CR = 0x0d;
 const LF = 0x0a;
 
 export class Scratch {
-  private readonly pool: BufferPool;
+  readonly pool: BufferPool;
   /** Buffers held; the last one is written to. Empty for most exchanges that are not proxied. */
   private readonly held: BufferId[];
   /** Whose free end is written to while none is held, or NO_BUFFER. */

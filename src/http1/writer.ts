@@ -9,14 +9,15 @@
 import {
   ConstantText,
   copyAcross,
-  copyBytes,
+  copyWithin,
   copyWords,
   decimalLength,
   equalsPart,
   hexLength,
+  type Memory,
   putDecimal,
   putHex,
-  viewOf,
+  putText,
 } from '../base/bytes.ts';
 import { COLON, SP } from '../http/char-class.ts';
 import { F_REMOVED, FIELD_NAMES, FIELD_WORDS, type FieldSection } from '../http/fields.ts';
@@ -47,58 +48,58 @@ function statusLines(): ConstantText[] {
   return lines;
 }
 
-export function writeConstant(bytes: Uint8Array, at: number, limit: number, constant: ConstantText): number {
+export function writeConstant(memory: Memory, at: number, limit: number, constant: ConstantText): number {
   const { length } = constant;
   const end = at + length;
   if (at < 0 || end > limit) return -1;
-  if (length < 4) copyAcross(bytes, at, constant.bytes, 0, length);
-  else copyWords(viewOf(bytes), at, constant.view, 0, length);
+  if (length < 4) copyAcross(memory.bytes, at, constant.bytes, 0, length);
+  else copyWords(memory.view, at, constant.view, 0, length);
   return end;
 }
 
 /** Text of Latin-1 characters. */
-export function writeLatin1(bytes: Uint8Array, at: number, limit: number, text: string): number {
+export function writeLatin1(memory: Memory, at: number, limit: number, text: string): number {
   const length = text.length;
   if (at < 0 || at + length > limit) return -1;
-  for (let index = 0; index < length; index++) bytes[at + index] = text.charCodeAt(index);
+  putText(memory.bytes, at, text);
   return at + length;
 }
 
 /** A copy of other bytes of the same array. */
 export function writeRange(
-  bytes: Uint8Array,
+  memory: Memory,
   at: number,
   limit: number,
   offset: number,
   length: number,
 ): number {
   if (at < 0 || at + length > limit) return -1;
-  copyBytes(bytes, at, offset, length);
+  copyWithin(memory, at, offset, length);
   return at + length;
 }
 
 /** A non-negative integer up to 2^53-1. */
-export function writeDecimal(bytes: Uint8Array, at: number, limit: number, value: number): number {
+export function writeDecimal(memory: Memory, at: number, limit: number, value: number): number {
   if (at < 0 || at + decimalLength(value) > limit) return -1;
-  return putDecimal(bytes, at, value);
+  return putDecimal(memory.bytes, at, value);
 }
 
-export function writeByte(bytes: Uint8Array, at: number, limit: number, byte: number): number {
+export function writeByte(memory: Memory, at: number, limit: number, byte: number): number {
   if (at < 0 || at + 1 > limit) return -1;
-  bytes[at] = byte;
+  memory.bytes[at] = byte;
   return at + 1;
 }
 
 /** CRLF: ends a line, and (alone) a field section. */
-export function writeLineEnd(bytes: Uint8Array, at: number, limit: number): number {
+export function writeLineEnd(memory: Memory, at: number, limit: number): number {
   if (at < 0 || at + 2 > limit) return -1;
-  viewOf(bytes).setInt16(at, LINE_END, true);
+  memory.view.setInt16(at, LINE_END, true);
   return at + 2;
 }
 
 /** `HTTP/1.1 200 OK` CRLF; with the received reason phrase (in the same bytes) where `reasonLength` > 0, else the standard one. */
 export function writeStatusLine(
-  bytes: Uint8Array,
+  memory: Memory,
   at: number,
   limit: number,
   status: number,
@@ -109,93 +110,87 @@ export function writeStatusLine(
   const isStandard =
     reasonLength === 0 ||
     (line.length === REASON_AT + reasonLength + 2 &&
-      equalsPart(bytes, reasonOffset, reasonLength, line.bytes, REASON_AT));
-  if (isStandard && line.length > 0) return writeConstant(bytes, at, limit, line);
-  let next = writeConstant(bytes, at, limit, STATUS_START);
-  next = writeDecimal(bytes, next, limit, status);
-  next = writeByte(bytes, next, limit, SP);
-  next = writeRange(bytes, next, limit, reasonOffset, reasonLength);
-  return writeLineEnd(bytes, next, limit);
+      equalsPart(memory.bytes, reasonOffset, reasonLength, line.bytes, REASON_AT));
+  if (isStandard && line.length > 0) return writeConstant(memory, at, limit, line);
+  let next = writeConstant(memory, at, limit, STATUS_START);
+  next = writeDecimal(memory, next, limit, status);
+  next = writeByte(memory, next, limit, SP);
+  next = writeRange(memory, next, limit, reasonOffset, reasonLength);
+  return writeLineEnd(memory, next, limit);
 }
 
 /** The method and the space after it; the target is the caller's. The head must lie in the same bytes. */
-export function writeMethod(bytes: Uint8Array, at: number, limit: number, head: RequestHead): number {
-  const next = writeRange(bytes, at, limit, head.methodOffset, head.methodLength);
-  return writeByte(bytes, next, limit, SP);
+export function writeMethod(memory: Memory, at: number, limit: number, head: RequestHead): number {
+  const next = writeRange(memory, at, limit, head.methodOffset, head.methodLength);
+  return writeByte(memory, next, limit, SP);
 }
 
 /** ` HTTP/1.1` CRLF after a target. */
-export function writeVersion(bytes: Uint8Array, at: number, limit: number): number {
-  return writeConstant(bytes, at, limit, VERSION_END);
+export function writeVersion(memory: Memory, at: number, limit: number): number {
+  return writeConstant(memory, at, limit, VERSION_END);
 }
 
 /** `Name: ` of a known field. */
-export function writeFieldName(bytes: Uint8Array, at: number, limit: number, id: number): number {
-  return writeConstant(bytes, at, limit, NAME_STARTS[id]);
+export function writeFieldName(memory: Memory, at: number, limit: number, id: number): number {
+  return writeConstant(memory, at, limit, NAME_STARTS[id]);
 }
 
 /** A field whose value lies in the same bytes. */
 export function writeField(
-  bytes: Uint8Array,
+  memory: Memory,
   at: number,
   limit: number,
   id: number,
   valueOffset: number,
   valueLength: number,
 ): number {
-  let next = writeFieldName(bytes, at, limit, id);
-  next = writeRange(bytes, next, limit, valueOffset, valueLength);
-  return writeLineEnd(bytes, next, limit);
+  let next = writeFieldName(memory, at, limit, id);
+  next = writeRange(memory, next, limit, valueOffset, valueLength);
+  return writeLineEnd(memory, next, limit);
 }
 
 /** A known field with a value of Latin-1 text. */
-export function writeFieldText(
-  bytes: Uint8Array,
-  at: number,
-  limit: number,
-  id: number,
-  value: string,
-): number {
-  let next = writeFieldName(bytes, at, limit, id);
-  next = writeLatin1(bytes, next, limit, value);
-  return writeLineEnd(bytes, next, limit);
+export function writeFieldText(memory: Memory, at: number, limit: number, id: number, value: string): number {
+  let next = writeFieldName(memory, at, limit, id);
+  next = writeLatin1(memory, next, limit, value);
+  return writeLineEnd(memory, next, limit);
 }
 
 /** A known field with a number for its value (Content-Length, Retry-After). */
 export function writeFieldDecimal(
-  bytes: Uint8Array,
+  memory: Memory,
   at: number,
   limit: number,
   id: number,
   value: number,
 ): number {
-  let next = writeFieldName(bytes, at, limit, id);
-  next = writeDecimal(bytes, next, limit, value);
-  return writeLineEnd(bytes, next, limit);
+  let next = writeFieldName(memory, at, limit, id);
+  next = writeDecimal(memory, next, limit, value);
+  return writeLineEnd(memory, next, limit);
 }
 
 /** Any field, as text. */
 export function writeNamedField(
-  bytes: Uint8Array,
+  memory: Memory,
   at: number,
   limit: number,
   name: string,
   value: string,
 ): number {
-  let next = writeLatin1(bytes, at, limit, name);
-  next = writeByte(bytes, next, limit, COLON);
-  next = writeByte(bytes, next, limit, SP);
-  next = writeLatin1(bytes, next, limit, value);
-  return writeLineEnd(bytes, next, limit);
+  let next = writeLatin1(memory, at, limit, name);
+  next = writeByte(memory, next, limit, COLON);
+  next = writeByte(memory, next, limit, SP);
+  next = writeLatin1(memory, next, limit, value);
+  return writeLineEnd(memory, next, limit);
 }
 
 /**
  * All fields of a section that are not removed, without the empty line after them. Fields that stand one
  * after the other in the received bytes as `name: value` CRLF leave as one copy.
  */
-export function writeFields(bytes: Uint8Array, at: number, limit: number, fields: FieldSection): number {
-  if (fields.bytes !== bytes) return writeForeignFields(bytes, at, limit, fields);
-  const view = viewOf(bytes);
+export function writeFields(memory: Memory, at: number, limit: number, fields: FieldSection): number {
+  const { bytes, view } = memory;
+  if (fields.bytes !== bytes) return writeForeignFields(memory, at, limit, fields);
   const table = fields.table;
   const words = fields.count * FIELD_WORDS;
   let next = at;
@@ -207,7 +202,7 @@ export function writeFields(bytes: Uint8Array, at: number, limit: number, fields
     }
     const runOffset = table[word];
     if (!isCanonical(view, table, word)) {
-      next = writeApart(bytes, next, limit, table, word);
+      next = writeApart(memory, next, limit, table, word);
       word += FIELD_WORDS;
       continue;
     }
@@ -223,8 +218,8 @@ export function writeFields(bytes: Uint8Array, at: number, limit: number, fields
       runEnd = table[word + 2] + table[word + 3];
       word += FIELD_WORDS;
     }
-    next = writeRange(bytes, next, limit, runOffset, runEnd - runOffset);
-    next = writeLineEnd(bytes, next, limit);
+    next = writeRange(memory, next, limit, runOffset, runEnd - runOffset);
+    next = writeLineEnd(memory, next, limit);
   }
   return next;
 }
@@ -236,16 +231,17 @@ function isCanonical(view: DataView, table: Int32Array, word: number): boolean {
 }
 
 /** A field whose name and value are not next to each other. */
-function writeApart(bytes: Uint8Array, at: number, limit: number, table: Int32Array, word: number): number {
-  let next = writeRange(bytes, at, limit, table[word], table[word + 1]);
-  next = writeByte(bytes, next, limit, COLON);
-  next = writeByte(bytes, next, limit, SP);
-  next = writeRange(bytes, next, limit, table[word + 2], table[word + 3]);
-  return writeLineEnd(bytes, next, limit);
+function writeApart(memory: Memory, at: number, limit: number, table: Int32Array, word: number): number {
+  let next = writeRange(memory, at, limit, table[word], table[word + 1]);
+  next = writeByte(memory, next, limit, COLON);
+  next = writeByte(memory, next, limit, SP);
+  next = writeRange(memory, next, limit, table[word + 2], table[word + 3]);
+  return writeLineEnd(memory, next, limit);
 }
 
 /** Fields in memory other than the arena (trailers). */
-function writeForeignFields(bytes: Uint8Array, at: number, limit: number, fields: FieldSection): number {
+function writeForeignFields(memory: Memory, at: number, limit: number, fields: FieldSection): number {
+  const { bytes } = memory;
   let next = at;
   for (let index = 0; index < fields.count && next >= 0; index++) {
     if (fields.id(index) === F_REMOVED) continue;
@@ -257,7 +253,7 @@ function writeForeignFields(bytes: Uint8Array, at: number, limit: number, fields
     bytes[next++] = COLON;
     bytes[next++] = SP;
     copyAcross(bytes, next, fields.bytes, fields.valueOffset(index), valueLength);
-    next = writeLineEnd(bytes, next + valueLength, limit);
+    next = writeLineEnd(memory, next + valueLength, limit);
   }
   return next;
 }
@@ -266,14 +262,14 @@ function writeForeignFields(bytes: Uint8Array, at: number, limit: number, fields
 export const CHUNK_HEADER_BYTES_MAX = 16;
 
 /** The line before a chunk of `size` > 0 bytes; CRLF (`writeLineEnd`) follows its content. */
-export function writeChunkHeader(bytes: Uint8Array, at: number, limit: number, size: number): number {
+export function writeChunkHeader(memory: Memory, at: number, limit: number, size: number): number {
   if (at < 0 || at + hexLength(size) > limit) return -1;
-  return writeLineEnd(bytes, putHex(bytes, at, size), limit);
+  return writeLineEnd(memory, putHex(memory.bytes, at, size), limit);
 }
 
 /** The last chunk, the trailers that are not removed, and the CRLF that ends a chunked body. */
-export function writeLastChunk(bytes: Uint8Array, at: number, limit: number, trailers: FieldSection): number {
-  let next = writeConstant(bytes, at, limit, LAST_CHUNK);
-  next = writeFields(bytes, next, limit, trailers);
-  return writeLineEnd(bytes, next, limit);
+export function writeLastChunk(memory: Memory, at: number, limit: number, trailers: FieldSection): number {
+  let next = writeConstant(memory, at, limit, LAST_CHUNK);
+  next = writeFields(memory, next, limit, trailers);
+  return writeLineEnd(memory, next, limit);
 }

@@ -10,6 +10,7 @@ import { blanks, fieldValue, holds, token } from './fuzzing.ts';
 
 const AT = 1000;
 const arena = Buffer.alloc(4096);
+const memory = { bytes: arena, view: new DataView(arena.buffer, arena.byteOffset, arena.length) };
 
 /** What `write` writes; checks that every smaller limit is refused, and that nothing is written beyond the end. */
 function written(write: (at: number, limit: number) => number): string {
@@ -37,30 +38,30 @@ function parsed(text: string): RequestHead {
 
 test('writes a status line with the standard phrase', () => {
   assert.equal(
-    written((at, limit) => writer.writeStatusLine(arena, at, limit, 200, 0, 0)),
+    written((at, limit) => writer.writeStatusLine(memory, at, limit, 200, 0, 0)),
     'HTTP/1.1 200 OK\r\n',
   );
 });
 
 test('writes a status line without a phrase where there is none', () => {
   assert.equal(
-    written((at, limit) => writer.writeStatusLine(arena, at, limit, 299, 0, 0)),
+    written((at, limit) => writer.writeStatusLine(memory, at, limit, 299, 0, 0)),
     'HTTP/1.1 299 \r\n',
   );
 });
 
 test('writes the phrase that was received', () => {
   arena.write('Fine', 0, 'latin1');
-  const line = written((at, limit) => writer.writeStatusLine(arena, at, limit, 200, 0, 4));
+  const line = written((at, limit) => writer.writeStatusLine(memory, at, limit, 200, 0, 4));
   assert.equal(line, 'HTTP/1.1 200 Fine\r\n');
 });
 
 test('writes the parts of a request line', () => {
   const head = parsed('PROPFIND /x HTTP/1.0\r\n\r\n');
   const line = written((at, limit) => {
-    let next = writer.writeMethod(arena, at, limit, head);
-    next = writer.writeRange(arena, next, limit, head.pathOffset, head.pathLength);
-    return writer.writeVersion(arena, next, limit);
+    let next = writer.writeMethod(memory, at, limit, head);
+    next = writer.writeRange(memory, next, limit, head.pathOffset, head.pathLength);
+    return writer.writeVersion(memory, next, limit);
   });
   assert.equal(line, 'PROPFIND /x HTTP/1.1\r\n');
 });
@@ -68,19 +69,19 @@ test('writes the parts of a request line', () => {
 test('writes single fields', () => {
   arena.write('a.example', 0, 'latin1');
   assert.equal(
-    written((at, limit) => writer.writeField(arena, at, limit, F_HOST, 0, 9)),
+    written((at, limit) => writer.writeField(memory, at, limit, F_HOST, 0, 9)),
     'Host: a.example\r\n',
   );
   assert.equal(
-    written((at, limit) => writer.writeFieldText(arena, at, limit, F_HOST, 'b\xff')),
+    written((at, limit) => writer.writeFieldText(memory, at, limit, F_HOST, 'b\xff')),
     'Host: b\xff\r\n',
   );
   assert.equal(
-    written((at, limit) => writer.writeFieldDecimal(arena, at, limit, F_CONTENT_LENGTH, 9007199254740991)),
+    written((at, limit) => writer.writeFieldDecimal(memory, at, limit, F_CONTENT_LENGTH, 9007199254740991)),
     'Content-Length: 9007199254740991\r\n',
   );
   assert.equal(
-    written((at, limit) => writer.writeNamedField(arena, at, limit, 'X-Y', 'z')),
+    written((at, limit) => writer.writeNamedField(memory, at, limit, 'X-Y', 'z')),
     'X-Y: z\r\n',
   );
 });
@@ -125,7 +126,7 @@ for (const { name, lines, remove, expected } of SECTIONS) {
     const head = parsed(`GET / HTTP/1.1\r\nHost: h\r\n${lines}\r\n`);
     for (const index of remove) head.fields.remove(index);
     assert.equal(
-      written((at, limit) => writer.writeFields(arena, at, limit, head.fields)),
+      written((at, limit) => writer.writeFields(memory, at, limit, head.fields)),
       expected,
     );
   });
@@ -133,7 +134,7 @@ for (const { name, lines, remove, expected } of SECTIONS) {
 
 test('writes the authority of an absolute-form target as Host', () => {
   const head = parsed('GET http://b/ HTTP/1.1\r\nA: 1\r\nHost: h\r\nC: 2\r\n\r\n');
-  const text = written((at, limit) => writer.writeFields(arena, at, limit, head.fields));
+  const text = written((at, limit) => writer.writeFields(memory, at, limit, head.fields));
   assert.equal(text, 'A: 1\r\nHost: b\r\nC: 2\r\n');
 });
 
@@ -142,25 +143,25 @@ test('does not take two fields two bytes apart for one line after the other', ()
   arena.write('A: 1xxB: 2', 0, 'latin1');
   section.add(0, 1, 3, 1, 0);
   section.add(6, 1, 9, 1, 0);
-  const text = written((at, limit) => writer.writeFields(arena, at, limit, section));
+  const text = written((at, limit) => writer.writeFields(memory, at, limit, section));
   assert.equal(text, 'A: 1\r\nB: 2\r\n');
 });
 
 test('writes nothing of an empty section', () => {
-  assert.equal(writer.writeFields(arena, AT, AT, new FieldSection(arena)), AT);
+  assert.equal(writer.writeFields(memory, AT, AT, new FieldSection(arena)), AT);
 });
 
 test('writes chunk headers', () => {
   assert.equal(
-    written((at, limit) => writer.writeChunkHeader(arena, at, limit, 1)),
+    written((at, limit) => writer.writeChunkHeader(memory, at, limit, 1)),
     '1\r\n',
   );
   assert.equal(
-    written((at, limit) => writer.writeChunkHeader(arena, at, limit, 65536)),
+    written((at, limit) => writer.writeChunkHeader(memory, at, limit, 65536)),
     '10000\r\n',
   );
   assert.equal(
-    written((at, limit) => writer.writeChunkHeader(arena, at, limit, Number.MAX_SAFE_INTEGER)),
+    written((at, limit) => writer.writeChunkHeader(memory, at, limit, Number.MAX_SAFE_INTEGER)),
     '1fffffffffffff\r\n',
   );
 });
@@ -171,7 +172,7 @@ test('writes the last chunk with trailers from memory of their own', () => {
   trailers.add(6, 1, 9, 1, 0);
   trailers.add(12, 1, 15, 1, 0);
   trailers.remove(1);
-  const text = written((at, limit) => writer.writeLastChunk(arena, at, limit, trailers));
+  const text = written((at, limit) => writer.writeLastChunk(memory, at, limit, trailers));
   assert.equal(text, '0\r\nA: 1\r\nC: 3\r\n\r\n');
 });
 
@@ -191,7 +192,7 @@ test('what is written parses to what was read', () => {
       const expected = list
         .filter((_, index) => !remove.includes(index) && head.fields.id(index + 1) >= 0)
         .map(([name, , value]) => `x${name}: ${value}\r\n`);
-      const end = writer.writeFields(arena, AT, arena.length, head.fields);
+      const end = writer.writeFields(memory, AT, arena.length, head.fields);
       assert.equal(latin1(arena, AT, end - AT), `Host: h\r\n${expected.join('')}`);
     },
   );
