@@ -55,7 +55,8 @@ export class QueueBalancer implements Balancer {
   choose(_client: AddressWords | null): number {
     if (this.size === 0) return NO_SERVER;
     const index = this.heap[0];
-    this.passTurn(index);
+    // Alone it has every turn.
+    if (this.size > 1) this.passTurn(index);
     return index;
   }
 

@@ -41,8 +41,6 @@ export interface EdgeContext {
   readonly verdicts: VerdictTable;
   /** What is counted; null while nobody has asked for it. */
   readonly metrics: EdgeMetrics | null;
-  /** Via is added to what is forwarded. */
-  readonly addsVia: boolean;
 
   takeExchange(): Exchange;
   recycleExchange(exchange: Exchange): void;

@@ -41,6 +41,8 @@ export class Generation {
   private readonly metricsPath: Uint8Array;
   readonly limits: EdgeLimits;
   readonly trustsSomeone: boolean;
+  /** Both ways are told that we were on them (RFC 9110 §7.6.3). */
+  readonly addsVia: boolean;
   /** Clients are asked for certificates: what says who they are is the edge's word alone. */
   readonly verifiesClients: boolean;
   /** Exchanges under way in it, and one while it is in force. */
@@ -67,6 +69,7 @@ export class Generation {
     this.groups = [];
     this.constants = new ConstantBytes(context.reactor.pool);
     this.trusted = new IpList(config.server.trustedProxies);
+    this.addsVia = config.server.via;
     this.trustsSomeone = config.server.trustedProxies.length > 0;
     this.verifiesClients = config.tls !== null && config.tls.clientAuth !== 'none';
     this.limits = limitsOf(config);

@@ -181,7 +181,8 @@ export class ProxyResponder implements Responder, TunnelEnds {
     if (request.version < 11) fields.removeAll(F_EXPECT);
     if (request.bodyKind === BODY_STREAM) fields.removeAll(F_CONTENT_LENGTH);
     if (!setForwarded(exchange)) return E_OVERLOAD;
-    if (this.context.addsVia && !addVia(exchange, fields, request.version)) return E_OVERLOAD;
+    if (exchange.generation?.addsVia === true && !addVia(exchange, fields, request.version))
+      return E_OVERLOAD;
     if (this.upgrade !== '' && !exchange.scratch.addField(fields, F_UPGRADE, '', this.upgrade))
       return E_OVERLOAD;
     if (exchange.route?.hasRequestRules && !exchange.route.applyRequestRules(exchange)) return E_OVERLOAD;
@@ -464,7 +465,7 @@ export class ProxyResponder implements Responder, TunnelEnds {
       return;
     }
     removeHopByHop(response.fields, response.bodyKind === BODY_STREAM);
-    if (this.context.addsVia) addVia(exchange, response.fields, response.version);
+    if (exchange.generation?.addsVia === true) addVia(exchange, response.fields, response.version);
     if (response.bodyKind === BODY_UNTIL_CLOSE) response.bodyKind = BODY_STREAM;
     if (response.bodyKind === BODY_STREAM || response.status === 204) {
       response.fields.removeAll(F_CONTENT_LENGTH);

@@ -280,10 +280,6 @@ export class EdgeWorker
     return this.current().config;
   }
 
-  get addsVia(): boolean {
-    return this.current().config.server.via;
-  }
-
   get limits(): EdgeLimits {
     return this.current().limits;
   }

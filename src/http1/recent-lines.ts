@@ -8,7 +8,7 @@
  * hardly ever comes twice.
  */
 
-import { equalViews, viewOf } from '../base/bytes.ts';
+import { copyWords, equalViews, viewOf } from '../base/bytes.ts';
 import { E_TOO_MANY_FIELDS } from '../http/fault.ts';
 import {
   F_AUTHORIZATION,
@@ -35,7 +35,6 @@ import {
   F_X_FORWARDED_FOR,
   F_X_REQUEST_ID,
   FIELD_NAMES,
-  FIELD_WORDS,
   type FieldSection,
 } from '../http/fields.ts';
 import { takeFieldLine } from './field-line.ts';
@@ -49,15 +48,6 @@ const LINE_BYTES_MAX = 192;
 const KEY_BYTES = 12;
 /** A line that did not come again gives way at every so-manieth other one, so that ever new ones are not all copied. */
 const PATIENCE_MASK = 7;
-
-// Words of a slot: length of the line (0: none), of its name, offset and length of its value, id, misses.
-const LENGTH = 0;
-const NAME_LENGTH = 1;
-const VALUE_AT = 2;
-const VALUE_LENGTH = 3;
-const ID = 4;
-const MISSES = 5;
-const SLOT_WORDS_SHIFT = 3;
 
 /** By id: 1 where lines are remembered. */
 const REMEMBERED = rememberedIds();
@@ -95,66 +85,69 @@ function rememberedIds(): Uint8Array {
   return ids;
 }
 
+/** A line that is remembered, and what was found in it; positions count from its start. */
+class Line {
+  /** CRLF included; 0: none is remembered. */
+  length: number;
+  nameLength: number;
+  valueAt: number;
+  valueLength: number;
+  id: number;
+  /** Other lines that came instead. */
+  misses: number;
+  readonly bytes: DataView;
+
+  constructor(bytes: DataView) {
+    this.length = 0;
+    this.nameLength = 0;
+    this.valueAt = 0;
+    this.valueLength = 0;
+    this.id = 0;
+    this.misses = 0;
+    this.bytes = bytes;
+  }
+}
+
 export class RecentLines {
-  private readonly slots: Int32Array;
-  /** LINE_BYTES_MAX for each slot. */
-  private readonly lines: DataView;
+  private readonly slots: readonly Line[];
 
   constructor() {
-    this.slots = new Int32Array(SLOTS << SLOT_WORDS_SHIFT);
-    this.lines = new DataView(new ArrayBuffer(SLOTS * LINE_BYTES_MAX));
+    const memory = new ArrayBuffer(SLOTS * LINE_BYTES_MAX);
+    this.slots = Array.from(
+      { length: SLOTS },
+      (_, slot) => new Line(new DataView(memory, slot * LINE_BYTES_MAX, LINE_BYTES_MAX)),
+    );
   }
 
   /** As `takeFieldLine`, with the same results. */
   take(fields: FieldSection, bytes: Uint8Array, at: number, stop: number): number {
     if (stop - at < KEY_BYTES) return takeFieldLine(fields, bytes, at, stop);
     const view = viewOf(bytes);
-    const slot = slotOf(view, at);
-    const word = slot << SLOT_WORDS_SHIFT;
-    const { slots } = this;
-    const length = slots[word + LENGTH];
-    if (
-      length > 0 &&
-      length <= stop - at &&
-      equalViews(view, at, this.lines, slot * LINE_BYTES_MAX, length)
-    ) {
-      const valueAt = at + slots[word + VALUE_AT];
-      const added = fields.add(
-        at,
-        slots[word + NAME_LENGTH],
-        valueAt,
-        slots[word + VALUE_LENGTH],
-        slots[word + ID],
-      );
+    const line = this.slots[slotOf(view, at)];
+    const { length } = line;
+    if (length > 0 && length <= stop - at && equalViews(view, at, line.bytes, 0, length)) {
+      const added = fields.add(at, line.nameLength, at + line.valueAt, line.valueLength, line.id);
       return added ? at + length : E_TOO_MANY_FIELDS;
     }
     const next = takeFieldLine(fields, bytes, at, stop);
-    if (next > 0 && (length === 0 || (++slots[word + MISSES] & PATIENCE_MASK) === 0))
-      this.remember(word, slot * LINE_BYTES_MAX, fields, view, at, next - at);
+    if (next > 0 && (length === 0 || (++line.misses & PATIENCE_MASK) === 0))
+      remember(line, fields, view, at, next - at);
     return next;
   }
+}
 
-  /** The line that was just added to `fields`. */
-  private remember(
-    word: number,
-    to: number,
-    fields: FieldSection,
-    view: DataView,
-    at: number,
-    length: number,
-  ): void {
-    const { slots, lines } = this;
-    const index = fields.count - 1;
-    const id = fields.table[index * FIELD_WORDS + 4];
-    if (id < 0 || REMEMBERED[id] === 0 || length < LINE_BYTES_MIN || length > LINE_BYTES_MAX) return;
-    for (let byte = 0; byte < length; byte++) lines.setUint8(to + byte, view.getUint8(at + byte));
-    slots[word + LENGTH] = length;
-    slots[word + NAME_LENGTH] = fields.nameLength(index);
-    slots[word + VALUE_AT] = fields.valueOffset(index) - at;
-    slots[word + VALUE_LENGTH] = fields.valueLength(index);
-    slots[word + ID] = id;
-    slots[word + MISSES] = 0;
-  }
+/** The line that was just added to `fields`. */
+function remember(line: Line, fields: FieldSection, view: DataView, at: number, length: number): void {
+  const index = fields.count - 1;
+  const id = fields.id(index);
+  if (id < 0 || REMEMBERED[id] === 0 || length < LINE_BYTES_MIN || length > LINE_BYTES_MAX) return;
+  copyWords(line.bytes, 0, view, at, length);
+  line.length = length;
+  line.nameLength = fields.nameLength(index);
+  line.valueAt = fields.valueOffset(index) - at;
+  line.valueLength = fields.valueLength(index);
+  line.id = id;
+  line.misses = 0;
 }
 
 function slotOf(view: DataView, at: number): number {

@@ -21,7 +21,7 @@ import {
 } from '../base/bytes.ts';
 import { COLON, SP } from '../http/char-class.ts';
 import { F_REMOVED, FIELD_NAMES, FIELD_WORDS, type FieldSection } from '../http/fields.ts';
-import type { RequestHead } from '../http/message.ts';
+import { M_OTHER, METHOD_NAMES, type RequestHead } from '../http/message.ts';
 import { KNOWN_STATUSES, reasonPhrase } from '../http/status.ts';
 
 const VERSION_END = new ConstantText(' HTTP/1.1\r\n');
@@ -34,6 +34,9 @@ const NAME_END = 0x203a;
 
 /** `Name: ` of each id. */
 const NAME_STARTS: readonly ConstantText[] = FIELD_NAMES.map((name) => new ConstantText(`${name}: `));
+
+/** Each known method and the space after it, by id. */
+const METHOD_STARTS: readonly ConstantText[] = METHOD_NAMES.map((name) => new ConstantText(`${name} `));
 
 const STATUS_MAX = 999;
 /** Where the reason phrase stands in a status line. */
@@ -121,6 +124,7 @@ export function writeStatusLine(
 
 /** The method and the space after it; the target is the caller's. The head must lie in the same bytes. */
 export function writeMethod(memory: Memory, at: number, limit: number, head: RequestHead): number {
+  if (head.methodId !== M_OTHER) return writeConstant(memory, at, limit, METHOD_STARTS[head.methodId]);
   const next = writeRange(memory, at, limit, head.methodOffset, head.methodLength);
   return writeByte(memory, next, limit, SP);
 }

@@ -117,7 +117,7 @@ export const COMPARTMENTS: Readonly<Record<Exclude<Role, 'master'>, Compartment>
       // The engine's own copy of its built-in functions is two megabytes for each worker.
       '--no-short-builtin-calls',
       // What a request passes through are many small functions: more of them become parts of their callers.
-      '--max-inlined-bytecode-size-cumulative=3000',
+      '--max-inlined-bytecode-size-cumulative=4500',
     ],
     openFiles: 0,
     fileBytes: 0,

@@ -19,8 +19,8 @@ function taken(lines: RecentLines, line: string, at = 3): { result: number; fiel
 
 /** The bytes that it keeps, as text. */
 function kept(lines: RecentLines): string {
-  const { buffer } = (lines as unknown as { lines: DataView }).lines;
-  return Buffer.from(buffer).toString('latin1');
+  const [{ bytes }] = (lines as unknown as { slots: { bytes: DataView }[] }).slots;
+  return Buffer.from(bytes.buffer).toString('latin1');
 }
 
 test('a line that comes again is the same, wherever it stands', () => {
