@@ -41,6 +41,8 @@ export interface Circumstances {
   readonly library: Library;
   /** Clients speak TLS; null: they don't. */
   readonly secure: SecureWorld | null;
+  /** Whether a connection that got nothing is one that the edge closed because it had waited for a place for too long. Each of those excuses one. */
+  readonly wasRefused: () => boolean;
 }
 
 export class Client implements ScriptOwner, MessageOwner {
@@ -152,8 +154,8 @@ export class Client implements ScriptOwner, MessageOwner {
   onConnected(errno: number): void {
     if (errno >= 0) return;
     this.failed = true;
-    const { secure, mood, stops } = this.circumstances;
-    if (secure !== null && mood === 'friendly' && !stops && !this.left)
+    const { secure, mood, stops, wasRefused } = this.circumstances;
+    if (secure !== null && mood === 'friendly' && !stops && !this.left && !wasRefused())
       this.verdict.violation(`a TLS handshake failed: ${errno}`);
   }
 
@@ -346,6 +348,7 @@ export class Client implements ScriptOwner, MessageOwner {
   /** The connection is over: what of its requests has no complete response? */
   private settleUnanswered(): void {
     let excused = this.left || this.failed || this.saidClose;
+    if (!excused && this.responses === 0 && this.status === 0) excused = this.circumstances.wasRefused();
     while (this.responses < this.plan.requests.length) {
       const plan = this.plan.requests[this.responses];
       const outcome: Outcome = this.status !== 0 ? 'cut' : 'none';

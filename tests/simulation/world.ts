@@ -187,7 +187,7 @@ class World {
     const bound = worker.listen(EDGE);
     if (typeof bound === 'number') throw new Error(`the edge can't listen: ${bound}`);
     const stops = random.chance(0.1);
-    this.makeClients(stops);
+    this.makeClients(stops, worker);
     if (this.mood !== 'friendly') this.library.disturb();
     // A reload that changes nothing must not be noticed.
     for (let count = random.below(3); count > 0; count--) {
@@ -227,11 +227,17 @@ class World {
     return new SimReactor(this.network, { label, ipv4, faults, pool: new SimBufferPool(ACTORS, memory) });
   }
 
-  private makeClients(stops: boolean): void {
+  private makeClients(stops: boolean, worker: EdgeWorker): void {
     const { network, random, faults, library, mood } = this;
     const planner = new Planner(random, mood, this.bytesMax);
     const mayHang = faults.vanish > 0 || faults.deadConnect > 0;
-    const circumstances: Circumstances = { mood, mayHang, stops, library, secure: this.secure };
+    let excused = 0;
+    const wasRefused = (): boolean => {
+      if (worker.counters.refusedByTotal <= excused) return false;
+      excused++;
+      return true;
+    };
+    const circumstances: Circumstances = { mood, mayHang, stops, library, secure: this.secure, wasRefused };
     for (let count = 3 + random.below(random.chance(0.2) ? 30 : 8); count > 0; count--) {
       const plan = planner.client();
       for (const request of plan.requests) this.verdict.expect(request, plan);
