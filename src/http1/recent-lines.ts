@@ -4,8 +4,8 @@
  * before costs a third of taking it apart. What a line means depends on nothing but its bytes, so one memory serves
  * all connections of a worker, requests and responses.
  *
- * Direct-mapped by the first 12 bytes of a line. Lines that hold secrets are never remembered, and none is that
- * hardly ever comes twice.
+ * Direct-mapped by the first 12 bytes of a line. Cookies, credentials and what is named like them are never remembered,
+ * nor are lines that hardly ever come twice.
  */
 
 import { copyWords, equalViews, viewOf } from '../base/bytes.ts';
@@ -26,6 +26,7 @@ import {
   F_IF_UNMODIFIED_SINCE,
   F_LAST_MODIFIED,
   F_LOCATION,
+  F_OTHER,
   F_PROXY_AUTHORIZATION,
   F_RANGE,
   F_REFERER,
@@ -47,7 +48,12 @@ const LINE_BYTES_MAX = 192;
 /** What a slot is chosen by must be there. */
 const KEY_BYTES = 12;
 /** A line that did not come again gives way at every so-manieth other one, so that ever new ones are not all copied. */
-const PATIENCE_MASK = 7;
+const PATIENCE = 7;
+/** The same where one was not to be remembered: most likely the next ones aren't either. */
+const REFUSED_PATIENCE = 255;
+
+/** What other fields are called whose value may open a door. */
+const SECRET_NAME = /auth|credential|csrf|jwt|key|pass|secret|session|sign|token|xsrf/i;
 
 /** By id: 1 where lines are remembered. */
 const REMEMBERED = rememberedIds();
@@ -93,8 +99,8 @@ class Line {
   valueAt: number;
   valueLength: number;
   id: number;
-  /** Other lines that came instead. */
-  misses: number;
+  /** So many other lines may come before one of them is remembered instead. */
+  patience: number;
   readonly bytes: DataView;
 
   constructor(bytes: DataView) {
@@ -103,7 +109,7 @@ class Line {
     this.valueAt = 0;
     this.valueLength = 0;
     this.id = 0;
-    this.misses = 0;
+    this.patience = 0;
     this.bytes = bytes;
   }
 }
@@ -130,24 +136,25 @@ export class RecentLines {
       return added ? at + length : E_TOO_MANY_FIELDS;
     }
     const next = takeFieldLine(fields, bytes, at, stop);
-    if (next > 0 && (length === 0 || (++line.misses & PATIENCE_MASK) === 0))
-      remember(line, fields, view, at, next - at);
+    if (next > 0 && --line.patience < 0) line.patience = remember(line, fields, view, at, next - at);
     return next;
   }
 }
 
-/** The line that was just added to `fields`. */
-function remember(line: Line, fields: FieldSection, view: DataView, at: number, length: number): void {
+/** Remembers the line that was just added to `fields`, if it may. Returns how many others come before the next one is tried. */
+function remember(line: Line, fields: FieldSection, view: DataView, at: number, length: number): number {
   const index = fields.count - 1;
   const id = fields.id(index);
-  if (id < 0 || REMEMBERED[id] === 0 || length < LINE_BYTES_MIN || length > LINE_BYTES_MAX) return;
+  if (id < 0 || REMEMBERED[id] === 0 || length < LINE_BYTES_MIN || length > LINE_BYTES_MAX)
+    return REFUSED_PATIENCE;
+  if (id === F_OTHER && SECRET_NAME.test(fields.nameText(index))) return REFUSED_PATIENCE;
   copyWords(line.bytes, 0, view, at, length);
   line.length = length;
   line.nameLength = fields.nameLength(index);
   line.valueAt = fields.valueOffset(index) - at;
   line.valueLength = fields.valueLength(index);
   line.id = id;
-  line.misses = 0;
+  return PATIENCE;
 }
 
 function slotOf(view: DataView, at: number): number {

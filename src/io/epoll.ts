@@ -215,7 +215,7 @@ export class EpollReactor extends KernelReactor<EpollSocket> {
   }
 
   private flushSocket(socket: EpollSocket): void {
-    if (!socket.connected) return;
+    if (!socket.connected || socket.closing) return;
     if (socket.readable && socket.receiveWant !== NOTHING && socket.forwardTo === null)
       this.markReady(socket);
     if (!socket.blocked) this.flushSend(socket);

@@ -285,7 +285,7 @@ export class UringReactor extends KernelReactor<UringSocket> {
   }
 
   private flushSocket(socket: UringSocket): void {
-    if (!socket.connected) return;
+    if (!socket.connected || socket.closing) return;
     this.flushReceive(socket);
     this.flushSend(socket);
   }

@@ -4,15 +4,18 @@ import {
   asciiBytes,
   copyAcross,
   copyBytes,
+  copyWords,
   decimalLength,
   equalsBytes,
   equalsIgnoreCase,
+  equalViews,
   hexLength,
   hexValue,
   putDecimal,
   putHex,
   putText,
   rangesEqualIgnoreCase,
+  viewOf,
 } from '../../src/base/bytes.ts';
 
 const NUMBERS = [
@@ -62,7 +65,7 @@ test('writes numbers in hexadecimal as toString does', () => {
 });
 
 test('copies exactly the bytes asked for, short and long', () => {
-  for (const length of [...Array(30).keys(), 100, 199, 200, 201, 202, 300]) {
+  for (const length of [...Array(30).keys(), 100, 199, 200, 319, 320, 321, 322, 390]) {
     const bytes = Uint8Array.from({ length: 800 }, (_, index) => index);
     copyBytes(bytes, 401, 3, length);
     assert.deepEqual([...bytes.subarray(401, 401 + length)], [...bytes.subarray(3, 3 + length)]);
@@ -105,4 +108,25 @@ test('putText writes Latin-1 text and returns where it ends', () => {
   assert.equal(putText(bytes, 2, 'aé:'), 5);
   assert.deepEqual([...bytes], [0, 0, 0x61, 0xe9, 0x3a, 0, 0, 0]);
   assert.equal(putText(bytes, 8, ''), 8);
+});
+
+test('copies and compares words to the last byte of either side', () => {
+  for (let length = 4; length < 60; length++) {
+    for (let offset = 0; offset < 8; offset++) {
+      const source = Uint8Array.from({ length }, (_, index) => (index * 37 + offset) & 0xff);
+      const target = new Uint8Array(offset + length + 8).fill(9);
+      copyWords(viewOf(target), offset, new DataView(source.buffer), 0, length);
+      const expected = [...Array<number>(offset).fill(9), ...source, ...Array<number>(8).fill(9)];
+      assert.deepEqual([...target], expected);
+      if (length < 8) continue;
+      const view = new DataView(source.buffer);
+      const copy = new DataView(target.buffer, offset, length);
+      assert.equal(equalViews(view, 0, copy, 0, length), true);
+      for (let at = 0; at < length; at++) {
+        target[offset + at] ^= 0x80;
+        assert.equal(equalViews(view, 0, copy, 0, length), false, `byte ${at} of ${length}`);
+        target[offset + at] ^= 0x80;
+      }
+    }
+  }
 });

@@ -1,10 +1,12 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { asciiBytes } from '../../src/base/bytes.ts';
+import { asciiBytes, equalsIgnoreCase } from '../../src/base/bytes.ts';
+import { Random } from '../../src/base/random.ts';
 import {
   aliasesTrusted,
   fieldIdOf,
   fieldIdOfText,
+  LowerName,
   NameTable,
   nameAliases,
 } from '../../src/http/field-names.ts';
@@ -87,4 +89,24 @@ test('compares a name with one of the configuration, underscores as dashes', () 
 test('gives Host and X-Forwarded-For different ids', () => {
   assert.equal(idOf('host'), F_HOST);
   assert.equal(idOf('x-forwarded-for'), F_X_FORWARDED_FOR);
+});
+
+test('a name in lower case finds the same tokens by words as byte by byte', () => {
+  const random = new Random(7);
+  const characters = "!#$%&'*+-.^_`|~0189azAZxXmMnN";
+  for (const name of ['x-foo', 'a0-9', 'x_foo', 'abc', 'x-forwarded-portx', 'x.y~z', 'zz^zz']) {
+    const lowerName = new LowerName(name);
+    const lower = asciiBytes(name);
+    assert.equal(lowerName.length, name.length);
+    for (let round = 0; round < 3000; round++) {
+      const changed = [...name].map((character) => {
+        if (random.chance(0.2)) return characters[random.below(characters.length)];
+        return random.chance(0.5) ? character.toUpperCase() : character;
+      });
+      const token = asciiBytes(`:${changed.join('')}${random.chance(0.1) ? 'x' : ''}:`);
+      const length = token.length - 2;
+      assert.equal(lowerName.equals(token, 1, length), equalsIgnoreCase(token, 1, length, lower), name);
+      assert.equal(lowerName.aliases(token, 1, length), nameAliases(token, 1, length, lower), name);
+    }
+  }
 });

@@ -69,6 +69,8 @@ test('secrets are not kept', () => {
       'Proxy-Authorization',
       'Client-Cert',
       'Client-Cert-Chain',
+      'X-Api-Key',
+      'X-AUTH-TOKEN',
     ])
       assert.equal(taken(lines, `${name}: a-secret-thing\r\n`).fields[0], name);
   }
