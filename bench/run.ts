@@ -102,7 +102,7 @@ const repository = join(import.meta.dirname, '..');
 /** Descriptors of a proxy with 5,000 idle clients, as HAProxy counts them. */
 const FILES_NEEDED = 16_384;
 const WARM_UP_SHARE = 0.2;
-const COMPILERS_SECONDS = 4;
+const COMPILERS_SECONDS = 10;
 /** Of handshakes there are fewer in a second, and what compiles is what runs often. */
 const HANDSHAKE_COMPILERS_SECONDS = 20;
 
