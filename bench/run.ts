@@ -290,6 +290,11 @@ function isFor(scenario: Scenario, { secure, http2 }: { secure: boolean; http2: 
   return secure === (scenario.tls !== null) && http2 === scenario.streams > 0;
 }
 
+/** The arguments as the documentation shows them: where somebody keeps the results is nobody's business. */
+function withoutJson(argv: readonly string[]): string[] {
+  return argv.filter((argument, index) => argument !== '--json' && argv[index - 1] !== '--json');
+}
+
 /** Every scenario for a moment; ours also for as long as its compilers need to have their say. */
 async function warmUp(plan: Plan, place: Workplace, system: System): Promise<void> {
   const scenarios = plan.scenarios.filter((scenario) => isPlayedBy(scenario, system));
@@ -402,7 +407,7 @@ async function bench(plan: Plan): Promise<void> {
   writeFileSync(plan.json, `${JSON.stringify(results, null, 1)}\n`);
   const tables = markdown(results);
   process.stdout.write(tables);
-  if (plan.writeDocs) writeDocs(results, process.argv.slice(2));
+  if (plan.writeDocs) writeDocs(results, withoutJson(process.argv.slice(2)));
   progress(`results written to ${plan.json}`);
 }
 

@@ -7,6 +7,7 @@
 import { spawnSync } from 'node:child_process';
 import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
+import { COMPARTMENTS } from '../../src/master/compartments.ts';
 
 const CORE = '0';
 const TIME_LIMIT_MS = 120_000;
@@ -27,7 +28,7 @@ for (const name of chosen.length > 0 ? chosen : all) {
   const script = join(import.meta.dirname, `${name}.ts`);
   const result = spawnSync(
     'taskset',
-    ['-c', CORE, process.execPath, '--expose-gc', '--max-inlined-bytecode-size-cumulative=4500', script],
+    ['-c', CORE, process.execPath, '--expose-gc', ...COMPARTMENTS.edge.heap, script],
     {
       stdio: ['ignore', 'inherit', 'inherit'],
       timeout: TIME_LIMIT_MS,

@@ -4,7 +4,7 @@
  * inside the array.
  */
 
-/** A loop over words is quicker than `copyWithin` up to this many bytes; measured in bench/micro. */
+/** A loop over words is quicker than a call of `copyWithin` up to about this many bytes. */
 const COPY_LOOP_BYTES_MAX = 320;
 
 /** The bytes of an ASCII or Latin-1 string. Allocates: for constants at set-up. */

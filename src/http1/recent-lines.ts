@@ -1,7 +1,7 @@
 /**
  * Field lines that came lately, with what was found in them. Most lines of most heads are the same ones again and
  * again (`Host`, `Accept-Encoding`, `Server`, a whole second long `Date`): comparing a line with one that was taken
- * before costs a third of taking it apart. What a line means depends on nothing but its bytes, so one memory serves
+ * before costs less than taking it apart. What a line means depends on nothing but its bytes, so one memory serves
  * all connections of a worker, requests and responses.
  *
  * Direct-mapped by the first 12 bytes of a line. Cookies, credentials and what is named like them are never remembered,
