@@ -13,12 +13,12 @@ import { TimerWheel } from '../../src/base/timer-wheel.ts';
 import { loadConfig } from '../../src/config/load.ts';
 import { EdgeWorker } from '../../src/edge/worker.ts';
 import { arenaBytes, BufferPool, HEAD_ROOM_BYTES, MEDIUM } from '../../src/io/buffer-pool.ts';
-import type {
-  Handle,
-  ListenerHandler,
-  Reactor,
+import {
+  type Handle,
+  type ListenerHandler,
+  type Reactor,
   ReactorCounters,
-  SocketHandler,
+  type SocketHandler,
 } from '../../src/io/reactor.ts';
 import { Log } from '../../src/log/log.ts';
 import type { SocketAddress } from '../../src/sys/sockaddr.ts';
@@ -66,16 +66,7 @@ class StillReactor {
     const shape = { small: 1024, medium: 1024, large: 16 };
     this.pool = new BufferPool(new ArrayBuffer(arenaBytes(shape)), 0, shape);
     this.timers = new TimerWheel(this.nowMs);
-    this.counters = {
-      turns: 0,
-      accepted: 0,
-      acceptErrors: 0,
-      connected: 0,
-      handlesOpen: 0,
-      bufferStarvations: 0,
-      bytesReceived: 0,
-      bytesSent: 0,
-    };
+    this.counters = new ReactorCounters();
     this.handlers.push(NOBODY);
   }
   listen(_address: SocketAddress, _options: unknown, handler: ListenerHandler): Handle {

@@ -101,6 +101,9 @@ class Line {
   id: number;
   /** So many other lines may come before one of them is remembered instead. */
   patience: number;
+  /** How the name of a secret that was refused is long and begins: mostly it is the same one that comes again. */
+  secretLength: number;
+  secretStart: number;
   readonly bytes: DataView;
 
   constructor(bytes: DataView) {
@@ -110,6 +113,8 @@ class Line {
     this.valueLength = 0;
     this.id = 0;
     this.patience = 0;
+    this.secretLength = 0;
+    this.secretStart = 0;
     this.bytes = bytes;
   }
 }
@@ -147,7 +152,7 @@ function remember(line: Line, fields: FieldSection, view: DataView, at: number, 
   const id = fields.id(index);
   if (id < 0 || REMEMBERED[id] === 0 || length < LINE_BYTES_MIN || length > LINE_BYTES_MAX)
     return REFUSED_PATIENCE;
-  if (id === F_OTHER && SECRET_NAME.test(fields.nameText(index))) return REFUSED_PATIENCE;
+  if (id === F_OTHER && isSecret(line, fields, index, view.getInt32(at, true))) return REFUSED_PATIENCE;
   copyWords(line.bytes, 0, view, at, length);
   line.length = length;
   line.nameLength = fields.nameLength(index);
@@ -155,6 +160,16 @@ function remember(line: Line, fields: FieldSection, view: DataView, at: number, 
   line.valueLength = fields.valueLength(index);
   line.id = id;
   return PATIENCE;
+}
+
+/** `start` is how the line begins. */
+function isSecret(line: Line, fields: FieldSection, index: number, start: number): boolean {
+  const nameLength = fields.nameLength(index);
+  if (line.secretLength === nameLength && line.secretStart === start) return true;
+  if (!SECRET_NAME.test(fields.nameText(index))) return false;
+  line.secretLength = nameLength;
+  line.secretStart = start;
+  return true;
 }
 
 function slotOf(view: DataView, at: number): number {

@@ -67,9 +67,9 @@ import type {
   ListenerHandler,
   ListenOptions,
   Reactor,
-  ReactorCounters,
   SocketHandler,
 } from './reactor.ts';
+import { ReactorCounters } from './reactor.ts';
 import { SendSegments } from './send-segments.ts';
 import {
   NO_HANDLER,
@@ -163,16 +163,7 @@ export abstract class KernelReactor<S extends SocketSlot> implements Reactor, De
     this.wallOffsetMs = this.wallMs - this.nowMs;
     this.wallCheckMs = this.nowMs + WALL_CHECK_INTERVAL_MS;
     this.timers = new TimerWheel(this.nowMs);
-    this.counters = {
-      turns: 0,
-      accepted: 0,
-      acceptErrors: 0,
-      connected: 0,
-      handlesOpen: 0,
-      bufferStarvations: 0,
-      bytesReceived: 0,
-      bytesSent: 0,
-    };
+    this.counters = new ReactorCounters();
     this.slots = new SlotTable(limits.handlesMax);
     this.sockets = [];
     this.nobody = makeSocket();

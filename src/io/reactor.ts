@@ -79,7 +79,7 @@ export interface ListenOptions {
 }
 
 /** Counters since the start, and gauges; plain numbers, cheap to keep and to read. */
-export interface ReactorCounters {
+export class ReactorCounters {
   turns: number;
   accepted: number;
   acceptErrors: number;
@@ -90,6 +90,21 @@ export interface ReactorCounters {
   bufferStarvations: number;
   bytesReceived: number;
   bytesSent: number;
+
+  constructor() {
+    this.turns = 0;
+    this.accepted = 0;
+    this.acceptErrors = 0;
+    this.connected = 0;
+    this.handlesOpen = 0;
+    this.bufferStarvations = 0;
+    // Doubles from the start: where a counter of small integers passes 2^31, which takes these ten seconds, V8 throws
+    // all compiled code away that knew it as such.
+    this.bytesReceived = 0.5;
+    this.bytesSent = 0.5;
+    this.bytesReceived = 0;
+    this.bytesSent = 0;
+  }
 }
 
 export interface Reactor {

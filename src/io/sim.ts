@@ -29,10 +29,9 @@ import type {
   ListenerHandler,
   ListenOptions,
   Reactor,
-  ReactorCounters,
   SocketHandler,
 } from './reactor.ts';
-import { DIRECTORY, PENDING, REGULAR } from './reactor.ts';
+import { DIRECTORY, PENDING, REGULAR, ReactorCounters } from './reactor.ts';
 import type { Endpoint } from './sim-endpoint.ts';
 import type { SimFaults } from './sim-faults.ts';
 import { INODE_DIRECTORY, INODE_FIFO, type SimInode } from './sim-files.ts';
@@ -137,16 +136,7 @@ export class SimReactor implements Reactor, SimNode {
     this.nowMs = Math.floor(network.timeMs);
     this.wallMs = WALL_START_MS + this.nowMs;
     this.timers = new TimerWheel(this.nowMs);
-    this.counters = {
-      turns: 0,
-      accepted: 0,
-      acceptErrors: 0,
-      connected: 0,
-      handlesOpen: 0,
-      bufferStarvations: 0,
-      bytesReceived: 0,
-      bytesSent: 0,
-    };
+    this.counters = new ReactorCounters();
     this.slots = [null];
     this.generations = [0];
     this.freeSlots = [];

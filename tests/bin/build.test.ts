@@ -45,7 +45,14 @@ export function startEdge(): string {
   return \`\${pool.bytes} bytes\`;
 }
 `,
-  'io/buffer-pool.ts': 'export class BufferPool {\n  readonly bytes: number = 7;\n}\n',
+  'io/buffer-pool.ts': `export class BufferPool {
+  readonly bytes: number = 7;
+  readonly free: number;
+  constructor() {
+    this.free = this.bytes;
+  }
+}
+`,
 };
 
 let count = 0;
@@ -77,6 +84,8 @@ test('makes one module of what the edge runs, with names and constants as they a
   const edge = readFileSync(join(root, 'dist/parts/edge-main-all.js'), 'utf8');
   assert.match(edge, /^const BufferPool = class/m);
   assert.match(edge, /function startEdge\(\)/);
+  assert.match(edge, /this\.free = this\.bytes/);
+  assert.doesNotMatch(edge, /^\s*free;/m, 'a field is declared without a value');
   assert.doesNotMatch(edge, /Says how large/);
   assert.doesNotMatch(readFileSync(join(root, 'dist/cli/main.js'), 'utf8'), /from "[^"]*cli-main-main/);
   for (const room of ['cli/judge-main', 'master/launcher-main', 'journal/main', 'keys/main', 'outbound/main'])

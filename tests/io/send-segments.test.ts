@@ -6,7 +6,7 @@ import { BufferPool, SMALL, SMALL_BYTES } from '../../src/io/buffer-pool.ts';
 import { DeferredEvents, SEND_RESULT } from '../../src/io/deferred-events.ts';
 import { OpenFiles } from '../../src/io/open-files.ts';
 import { Pipes } from '../../src/io/pipes.ts';
-import type { SocketHandler } from '../../src/io/reactor.ts';
+import { ReactorCounters, type SocketHandler } from '../../src/io/reactor.ts';
 import { SendSegments } from '../../src/io/send-segments.ts';
 import { NO_SEGMENT, SocketSlot } from '../../src/io/socket-slot.ts';
 
@@ -16,16 +16,7 @@ const SEGMENTS_MAX = 8;
 class Bench {
   readonly pool = new BufferPool(new ArrayBuffer(16 * SMALL_BYTES), 0, { small: 16, medium: 0, large: 0 });
   readonly deferred = new DeferredEvents();
-  readonly counters = {
-    turns: 0,
-    accepted: 0,
-    acceptErrors: 0,
-    connected: 0,
-    handlesOpen: 0,
-    bufferStarvations: 0,
-    bytesReceived: 0,
-    bytesSent: 0,
-  };
+  readonly counters = new ReactorCounters();
   readonly segments = new SendSegments(
     this.pool,
     new OpenFiles(1, 1),
