@@ -1,13 +1,16 @@
 /**
  * `npm run bench:micro`: runs every micro-benchmark of this folder, one after the other, each in a process of
- * its own (so that one's compiled code and garbage don't colour the next) pinned to one core.
+ * its own (so that one's compiled code and garbage don't colour the next) pinned to one core. They are bundled as
+ * what production runs is, and run with a worker's flags: V8 makes other code of sources as they are.
  * A micro-benchmark is a file here that prints its figures and ends. Names as arguments choose some of them.
  */
 
 import { spawnSync } from 'node:child_process';
-import { readdirSync } from 'node:fs';
+import { mkdtempSync, readdirSync, rmSync, symlinkSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { COMPARTMENTS } from '../../src/master/compartments.ts';
+import { bundle, restoreClasses } from '../../tools/bundle.ts';
 
 const CORE = '0';
 const TIME_LIMIT_MS = 120_000;
@@ -22,10 +25,27 @@ if (unknown.length > 0) {
   process.exit(2);
 }
 
+const root = join(import.meta.dirname, '../..');
+const folder = mkdtempSync(join(tmpdir(), 'sallyport-micro-'));
+process.on('exit', () => rmSync(folder, { recursive: true }));
+symlinkSync(join(root, 'node_modules'), join(folder, 'node_modules'));
+const names = chosen.length > 0 ? chosen : all;
+for (const name of names) {
+  await bundle({
+    root,
+    entries: { [name]: `bench/micro/${name}.ts` },
+    into: join(folder, 'built'),
+    parts: name,
+    onePart: false,
+    define: { 'import.meta.dirname': JSON.stringify(import.meta.dirname) },
+  });
+}
+restoreClasses(join(folder, 'built'));
+
 let failed = 0;
-for (const name of chosen.length > 0 ? chosen : all) {
+for (const name of names) {
   process.stdout.write(`\n## ${name}\n\n`);
-  const script = join(import.meta.dirname, `${name}.ts`);
+  const script = join(folder, 'built', `${name}.js`);
   const result = spawnSync(
     'taskset',
     ['-c', CORE, process.execPath, '--expose-gc', ...COMPARTMENTS.edge.heap, script],

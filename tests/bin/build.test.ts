@@ -59,7 +59,13 @@ let count = 0;
 /** A project of its own with these sources; those that are named replace the ones above. */
 function project(changed: Readonly<Record<string, string>> = {}): string {
   const root = join(folder, `${++count}`);
-  for (const path of ['tools/build.ts', 'tsconfig.json', 'tsconfig.build.json', 'package.json'])
+  for (const path of [
+    'tools/build.ts',
+    'tools/bundle.ts',
+    'tsconfig.json',
+    'tsconfig.build.json',
+    'package.json',
+  ])
     cpSync(join(ROOT, path), join(root, path));
   symlinkSync(join(ROOT, 'node_modules'), join(root, 'node_modules'));
   for (const [path, text] of Object.entries({ ...SOURCES, ...changed })) write(root, path, text);
