@@ -91,85 +91,88 @@ function rememberedIds(): Uint8Array {
   return ids;
 }
 
-/** A line that is remembered, and what was found in it; positions count from its start. */
-class Line {
-  /** CRLF included; 0: none is remembered. */
-  length: number;
-  nameLength: number;
-  valueAt: number;
-  valueLength: number;
-  id: number;
-  /** So many other lines may come before one of them is remembered instead. */
-  patience: number;
-  /** How the name of a secret that was refused is long and begins: mostly it is the same one that comes again. */
-  secretLength: number;
-  secretStart: number;
-  readonly bytes: DataView;
-
-  constructor(bytes: DataView) {
-    this.length = 0;
-    this.nameLength = 0;
-    this.valueAt = 0;
-    this.valueLength = 0;
-    this.id = 0;
-    this.patience = 0;
-    this.secretLength = 0;
-    this.secretStart = 0;
-    this.bytes = bytes;
-  }
-}
+/**
+ * Int32 words of a slot, with the line's bytes behind them: what is looked at together lies together. Positions count
+ * from the line's start.
+ */
+/** CRLF included; 0: none is remembered. */
+const LENGTH = 0;
+const NAME_LENGTH = 1;
+const VALUE_AT = 2;
+const VALUE_LENGTH = 3;
+const ID = 4;
+/** So many other lines may come before one of them is remembered instead. */
+const PATIENCE_LEFT = 5;
+/** How the name of a secret that was refused is long and begins: mostly it is the same one that comes again. */
+const SECRET_LENGTH = 6;
+const SECRET_START = 7;
+const BYTES_AT = 32;
+const SLOT_BYTES = BYTES_AT + LINE_BYTES_MAX;
 
 export class RecentLines {
-  private readonly slots: readonly Line[];
+  private readonly words: Int32Array;
+  private readonly memory: DataView;
 
   constructor() {
-    const memory = new ArrayBuffer(SLOTS * LINE_BYTES_MAX);
-    this.slots = Array.from(
-      { length: SLOTS },
-      (_, slot) => new Line(new DataView(memory, slot * LINE_BYTES_MAX, LINE_BYTES_MAX)),
-    );
+    const memory = new ArrayBuffer(SLOTS * SLOT_BYTES);
+    this.words = new Int32Array(memory);
+    this.memory = new DataView(memory);
   }
 
   /** As `takeFieldLine`, with the same results. */
   take(fields: FieldSection, bytes: Uint8Array, at: number, stop: number): number {
     if (stop - at < KEY_BYTES) return takeFieldLine(fields, bytes, at, stop);
     const view = viewOf(bytes);
-    const line = this.slots[slotOf(view, at)];
-    const { length } = line;
-    if (length > 0 && length <= stop - at && equalViews(view, at, line.bytes, 0, length)) {
-      const added = fields.add(at, line.nameLength, at + line.valueAt, line.valueLength, line.id);
+    const { words } = this;
+    const start = slotOf(view, at) * SLOT_BYTES;
+    const slot = start >> 2;
+    const length = words[slot + LENGTH];
+    if (length > 0 && length <= stop - at && equalViews(view, at, this.memory, start + BYTES_AT, length)) {
+      const valueAt = at + words[slot + VALUE_AT];
+      const added = fields.add(
+        at,
+        words[slot + NAME_LENGTH],
+        valueAt,
+        words[slot + VALUE_LENGTH],
+        words[slot + ID],
+      );
       return added ? at + length : E_TOO_MANY_FIELDS;
     }
     const next = takeFieldLine(fields, bytes, at, stop);
-    if (next > 0 && --line.patience < 0) line.patience = remember(line, fields, view, at, next - at);
+    if (next > 0 && --words[slot + PATIENCE_LEFT] < 0)
+      words[slot + PATIENCE_LEFT] = this.remember(start, fields, view, at, next - at);
     return next;
   }
-}
 
-/** Remembers the line that was just added to `fields`, if it may. Returns how many others come before the next one is tried. */
-function remember(line: Line, fields: FieldSection, view: DataView, at: number, length: number): number {
-  const index = fields.count - 1;
-  const id = fields.id(index);
-  if (id < 0 || REMEMBERED[id] === 0 || length < LINE_BYTES_MIN || length > LINE_BYTES_MAX)
-    return REFUSED_PATIENCE;
-  if (id === F_OTHER && isSecret(line, fields, index, view.getInt32(at, true))) return REFUSED_PATIENCE;
-  copyWords(line.bytes, 0, view, at, length);
-  line.length = length;
-  line.nameLength = fields.nameLength(index);
-  line.valueAt = fields.valueOffset(index) - at;
-  line.valueLength = fields.valueLength(index);
-  line.id = id;
-  return PATIENCE;
-}
+  /** Remembers the line that was just added to `fields`, if it may. Returns how many others come before the next one is tried. */
+  private remember(start: number, fields: FieldSection, view: DataView, at: number, length: number): number {
+    const { words } = this;
+    const slot = start >> 2;
+    const index = fields.count - 1;
+    const id = fields.id(index);
+    if (id < 0 || REMEMBERED[id] === 0 || length < LINE_BYTES_MIN || length > LINE_BYTES_MAX)
+      return REFUSED_PATIENCE;
+    if (id === F_OTHER && this.isSecret(slot, fields, index, view.getInt32(at, true)))
+      return REFUSED_PATIENCE;
+    copyWords(this.memory, start + BYTES_AT, view, at, length);
+    words[slot + LENGTH] = length;
+    words[slot + NAME_LENGTH] = fields.nameLength(index);
+    words[slot + VALUE_AT] = fields.valueOffset(index) - at;
+    words[slot + VALUE_LENGTH] = fields.valueLength(index);
+    words[slot + ID] = id;
+    return PATIENCE;
+  }
 
-/** `start` is how the line begins. */
-function isSecret(line: Line, fields: FieldSection, index: number, start: number): boolean {
-  const nameLength = fields.nameLength(index);
-  if (line.secretLength === nameLength && line.secretStart === start) return true;
-  if (!SECRET_NAME.test(fields.nameText(index))) return false;
-  line.secretLength = nameLength;
-  line.secretStart = start;
-  return true;
+  /** `lineStart` is how the line begins. */
+  private isSecret(slot: number, fields: FieldSection, index: number, lineStart: number): boolean {
+    const { words } = this;
+    const nameLength = fields.nameLength(index);
+    if (words[slot + SECRET_LENGTH] === nameLength && words[slot + SECRET_START] === lineStart) return true;
+    if (!SECRET_NAME.test(fields.nameText(index))) return false;
+    words[slot + SECRET_LENGTH] = nameLength;
+    words[slot + SECRET_START] = lineStart;
+    return true;
+  }
 }
 
 function slotOf(view: DataView, at: number): number {

@@ -86,36 +86,37 @@ export class SocketSlot {
   dirty: boolean;
 
   constructor() {
-    this.liveHandle = 0;
-    this.handle = 0;
-    this.fd = -1;
-    this.handler = NO_HANDLER;
+    // In this order they lie in memory: what every message looks at comes last, next to what a backend adds.
     this.listenerHandler = NO_LISTENER_HANDLER;
     this.isListener = false;
-    this.connected = false;
-    this.outgoing = false;
-    this.closing = false;
     this.paused = false;
     this.leaving = 0;
-    this.receiveWant = NOTHING;
     this.receiveBytesMax = 0;
-    this.receiveEnd = NOT_ENDED;
     this.endReported = false;
-    this.sendHead = NO_SEGMENT;
-    this.sendTail = NO_SEGMENT;
-    this.sendQueuedBytes = 0;
-    this.sendFiles = 0;
-    this.forwardTo = null;
     this.forwardFrom = null;
     this.pipe = null;
     this.pipeBytes = 0;
     this.forwardLeft = 0;
     this.forwardTotal = 0;
-    this.sendErrno = 0;
-    this.shutdownWanted = false;
     this.kernelTls = false;
-    this.kernelSeals = false;
     this.kernelOpens = false;
+    this.connected = false;
+    this.outgoing = false;
+    this.receiveEnd = NOT_ENDED;
+    this.forwardTo = null;
+    this.kernelSeals = false;
+    this.shutdownWanted = false;
+    this.sendErrno = 0;
+    this.sendFiles = 0;
+    this.fd = -1;
+    this.liveHandle = 0;
+    this.handle = 0;
+    this.handler = NO_HANDLER;
+    this.closing = false;
+    this.receiveWant = NOTHING;
+    this.sendHead = NO_SEGMENT;
+    this.sendTail = NO_SEGMENT;
+    this.sendQueuedBytes = 0;
     this.dirty = false;
   }
 

@@ -22,11 +22,11 @@ export class UringSocket extends SocketSlot {
     super();
     this.inFlight = 0;
     this.armed = NOTHING;
-    this.cancelling = false;
     this.sendingCount = 0;
     this.polling = false;
-    this.watched = false;
     this.starved = false;
+    this.cancelling = false;
+    this.watched = false;
   }
 
   override open(handle: Handle, fd: number, connected: boolean): void {

@@ -19,8 +19,8 @@ function taken(lines: RecentLines, line: string, at = 3): { result: number; fiel
 
 /** The bytes that it keeps, as text. */
 function kept(lines: RecentLines): string {
-  const [{ bytes }] = (lines as unknown as { slots: { bytes: DataView }[] }).slots;
-  return Buffer.from(bytes.buffer).toString('latin1');
+  const { memory } = lines as unknown as { memory: DataView };
+  return Buffer.from(memory.buffer).toString('latin1');
 }
 
 test('a line that comes again is the same, wherever it stands', () => {
