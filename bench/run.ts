@@ -102,7 +102,9 @@ const repository = join(import.meta.dirname, '..');
 /** Descriptors of a proxy with 5,000 idle clients, as HAProxy counts them. */
 const FILES_NEEDED = 16_384;
 const WARM_UP_SHARE = 0.2;
-const COMPILERS_SECONDS = 10;
+/** Our passes through all scenarios before anything is measured, and seconds of the first scenario in them. */
+const COMPILERS_PASSES = 3;
+const COMPILERS_SECONDS = 12;
 /** Of handshakes there are fewer in a second, and what compiles is what runs often. */
 const HANDSHAKE_COMPILERS_SECONDS = 20;
 
@@ -295,16 +297,26 @@ function withoutJson(argv: readonly string[]): string[] {
   return argv.filter((argument, index) => argument !== '--json' && argv[index - 1] !== '--json');
 }
 
-/** Every scenario for a moment; ours also for as long as its compilers need to have their say. */
+/**
+ * Every scenario for a moment; ours also for as long as its compilers need to have their say. They take back what they
+ * have compiled when something happens that has not happened before, so that ours goes through all scenarios more than
+ * once: it is a server's days that are measured, not its first half minute.
+ */
 async function warmUp(plan: Plan, place: Workplace, system: System): Promise<void> {
   const scenarios = plan.scenarios.filter((scenario) => isPlayedBy(scenario, system));
-  for (const scenario of scenarios) {
-    if (scenario.rate > 0) continue;
-    await runLoad(place, 'load', scenario, system.port, { seconds: plan.seconds * WARM_UP_SHARE });
-  }
   const [first] = scenarios;
-  if (!isOurs(system.name) || first === undefined) return;
-  await runLoad(place, 'load', { ...first, rate: 0 }, system.port, { seconds: COMPILERS_SECONDS });
+  const passes = isOurs(system.name) ? COMPILERS_PASSES : 1;
+  for (let pass = 0; pass < passes; pass++) {
+    for (const scenario of scenarios) {
+      if (scenario.rate > 0) continue;
+      await runLoad(place, 'load', scenario, system.port, { seconds: plan.seconds * WARM_UP_SHARE });
+    }
+    if (passes > 1 && first !== undefined)
+      await runLoad(place, 'load', { ...first, rate: 0 }, system.port, {
+        seconds: COMPILERS_SECONDS / passes,
+      });
+  }
+  if (passes === 1) return;
   const handshakes = scenarios.find(({ tls, closeEach }) => tls !== null && closeEach);
   if (handshakes !== undefined)
     await runLoad(place, 'load', handshakes, system.port, { seconds: HANDSHAKE_COMPILERS_SECONDS });
