@@ -30,6 +30,7 @@ const BUNDLES: readonly Readonly<Record<string, string>>[] = [
   // bench/soak looks into the buffers of the running edge.
   { 'edge/main': 'src/edge/main.ts', 'io/buffer-pool': 'src/io/buffer-pool.ts' },
 ];
+
 function fail(message: string): never {
   rmSync(growing, { recursive: true, force: true });
   console.error(`Error: ${message}; dist/ is as it was.`);

@@ -98,8 +98,8 @@ export class ReactorCounters {
     this.connected = 0;
     this.handlesOpen = 0;
     this.bufferStarvations = 0;
-    // Doubles from the start: where a counter of small integers passes 2^31, which takes these ten seconds, V8 throws
-    // all compiled code away that knew it as such.
+    // Doubles from the start: these two pass 2^31 soon, and V8 would throw away all compiled code that knew them as
+    // small integers.
     this.bytesReceived = 0.5;
     this.bytesSent = 0.5;
     this.bytesReceived = 0;
