@@ -139,10 +139,29 @@ export class HeaderRules {
 
   /** Removes what the rules remove or replace, and adds nothing: for trailers, which could pass for fields. */
   removeFrom(fields: FieldSection): void {
-    const table = fields.table;
-    const goneIds = this.goneIds;
-    const goneLengths = this.goneLengths;
-    for (let index = 0, end = fields.count; index < end; index++) {
+    const { known } = fields;
+    if (known === null) {
+      this.removeAfter(fields, 0);
+      return;
+    }
+    const before = fields.removedBits & known.mask;
+    if (known.rules === this && known.ruledFrom === before) {
+      for (let bits = known.ruledBits; bits !== 0; bits &= bits - 1)
+        fields.remove(31 - Math.clz32(bits & -bits));
+      this.removeAfter(fields, known.count);
+      return;
+    }
+    this.removeAfter(fields, 0);
+    known.rules = this;
+    known.ruledFrom = before;
+    known.ruledBits = fields.removedBits & known.mask & ~before;
+  }
+
+  /** Looks at the fields from index `from` on. */
+  private removeAfter(fields: FieldSection, from: number): void {
+    const { goneIds, goneLengths } = this;
+    const { table } = fields;
+    for (let index = from, end = fields.count; index < end; index++) {
       const at = index * FIELD_WORDS;
       const id = table[at + 4];
       if (id === F_OTHER) {

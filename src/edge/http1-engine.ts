@@ -1,7 +1,7 @@
 /** Protocol state of HTTP/1.1 for one message each way. Pooled: only a connection with work holds one. */
 
 import { BodyDecoder } from '../http1/body-decoder.ts';
-import type { RecentLines } from '../http1/recent-lines.ts';
+import type { RecentHeads } from '../http1/recent-heads.ts';
 import { type HeadLimits, RequestParser } from '../http1/request-parser.ts';
 import { ResponseParser } from '../http1/response-parser.ts';
 import type { BufferPool } from '../io/buffer-pool.ts';
@@ -15,8 +15,8 @@ export class ServerEngine {
   /** The limits that it was made for; one with other limits than those in force is not reused. */
   readonly limits: HeadLimits;
 
-  constructor(pool: BufferPool, limits: HeadLimits, lines: RecentLines) {
-    this.parser = new RequestParser(limits, lines);
+  constructor(pool: BufferPool, limits: HeadLimits, recent: RecentHeads) {
+    this.parser = new RequestParser(limits, recent);
     this.decoder = new BodyDecoder();
     this.out = new MessageOut(pool);
     this.limits = limits;
@@ -29,8 +29,8 @@ export class ClientEngine {
   readonly decoder: BodyDecoder;
   readonly out: MessageOut;
 
-  constructor(pool: BufferPool, limits: HeadLimits, lines: RecentLines) {
-    this.parser = new ResponseParser(limits, lines);
+  constructor(pool: BufferPool, limits: HeadLimits, recent: RecentHeads) {
+    this.parser = new ResponseParser(limits, recent);
     this.decoder = new BodyDecoder();
     this.out = new MessageOut(pool);
   }

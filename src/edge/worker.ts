@@ -13,7 +13,7 @@ import { formatHttpDate } from '../http/dates.ts';
 import { faultOf } from '../http/fault.ts';
 import { F_DATE, F_SERVER, FIELDS_MAX, type FieldSection } from '../http/fields.ts';
 import { SCHEME_HTTP, SCHEME_HTTPS } from '../http/message.ts';
-import { RecentLines } from '../http1/recent-lines.ts';
+import { RecentHeads } from '../http1/recent-heads.ts';
 import type { HeadLimits } from '../http1/request-parser.ts';
 import type { Handle, ListenerHandler, Reactor, SocketHandler } from '../io/reactor.ts';
 import { AccessRecord, type Log } from '../log/log.ts';
@@ -127,7 +127,7 @@ export class EdgeWorker
   private readonly servers: Map<string, { server: BackendServer; users: number }>;
   private readonly constants: ConstantBytes;
   private readonly exchanges: Exchange[];
-  private readonly recentLines: RecentLines;
+  private readonly recentHeads: RecentHeads;
   private readonly serverEngines: ServerEngine[];
   private readonly clientEngines: ClientEngine[];
   private readonly proxyResponders: ProxyResponder[];
@@ -179,7 +179,7 @@ export class EdgeWorker
     this.servers = new Map();
     this.constants = new ConstantBytes(reactor.pool);
     this.exchanges = [];
-    this.recentLines = new RecentLines();
+    this.recentHeads = new RecentHeads();
     this.serverEngines = [];
     this.clientEngines = [];
     this.proxyResponders = [];
@@ -635,7 +635,7 @@ export class EdgeWorker
 
   takeServerEngine(): ServerEngine {
     return (
-      this.serverEngines.pop() ?? new ServerEngine(this.reactor.pool, this.serverHeadLimits, this.recentLines)
+      this.serverEngines.pop() ?? new ServerEngine(this.reactor.pool, this.serverHeadLimits, this.recentHeads)
     );
   }
 
@@ -646,7 +646,7 @@ export class EdgeWorker
 
   takeClientEngine(): ClientEngine {
     return (
-      this.clientEngines.pop() ?? new ClientEngine(this.reactor.pool, this.clientHeadLimits, this.recentLines)
+      this.clientEngines.pop() ?? new ClientEngine(this.reactor.pool, this.clientHeadLimits, this.recentHeads)
     );
   }
 

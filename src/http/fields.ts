@@ -5,6 +5,7 @@
  */
 
 import { assert } from '../base/assert.ts';
+import type { KnownSection } from './known-section.ts';
 
 /** Fields that a section may have as received; more is answered 431 (or a stream error). Our own choice. */
 export const FIELDS_MAX = 128;
@@ -129,6 +130,8 @@ export const FIELD_NAMES: readonly string[] = [
 export const FIELD_WORDS = 5;
 /** In the id word: the field is removed and is not written. */
 export const F_REMOVED = -1;
+/** Fields that have a bit in `FieldSection.removedBits`. */
+const REMOVED_BITS = 31;
 
 export class FieldSection {
   /** What the offsets count in: the arena, or (trailers) memory of the decoder. */
@@ -139,6 +142,10 @@ export class FieldSection {
   /** Bit `id` is set when a field with this id was added (ids 0–31, 32–63): most look-ups end here. */
   seenLow: number;
   seenHigh: number;
+  /** The first fields are those of this section, all of them, as they were received but for `removedBits`. */
+  known: KnownSection | null;
+  /** A bit for each of the first 31 fields that was removed. */
+  removedBits: number;
 
   constructor(bytes: Uint8Array) {
     this.bytes = bytes;
@@ -146,12 +153,16 @@ export class FieldSection {
     this.count = 0;
     this.seenLow = 0;
     this.seenHigh = 0;
+    this.known = null;
+    this.removedBits = 0;
   }
 
   clear(): void {
     this.count = 0;
     this.seenLow = 0;
     this.seenHigh = 0;
+    this.known = null;
+    this.removedBits = 0;
   }
 
   /** The table of all fields, as if what they are in lay `delta` bytes further on. Allocates. */
@@ -173,6 +184,35 @@ export class FieldSection {
     this.count = length / FIELD_WORDS;
     this.seenLow = seenLow;
     this.seenHigh = seenHigh;
+    this.known = null;
+    this.removedBits = 0;
+  }
+
+  /** Becomes that section, which begins at `at`, with values of these lengths where those are left out. */
+  restoreKnown(known: KnownSection, at: number, gapLengths: Int32Array): void {
+    const { table } = this;
+    const { words } = known;
+    const { length } = words;
+    assert(length <= table.length, 'more fields than are kept of a section');
+    let base = at;
+    let gap = 0;
+    for (let word = 0; word < length; word += FIELD_WORDS) {
+      let valueLength = words[word + 3];
+      table[word] = words[word] + base;
+      table[word + 1] = words[word + 1];
+      table[word + 2] = words[word + 2] + base;
+      if (valueLength < 0) {
+        valueLength = gapLengths[gap++];
+        base += valueLength;
+      }
+      table[word + 3] = valueLength;
+      table[word + 4] = words[word + 4];
+    }
+    this.count = known.count;
+    this.seenLow = known.seenLow;
+    this.seenHigh = known.seenHigh;
+    this.known = known;
+    this.removedBits = 0;
   }
 
   /** Whether any field may have one of the ids in these sets (see `idSet`); a removed one may still show. */
@@ -227,16 +267,19 @@ export class FieldSection {
   setValue(index: number, valueOffset: number, valueLength: number): void {
     this.table[index * FIELD_WORDS + 2] = valueOffset;
     this.table[index * FIELD_WORDS + 3] = valueLength;
+    this.known = null;
   }
 
   remove(index: number): void {
     this.table[index * FIELD_WORDS + 4] = F_REMOVED;
+    if (index < REMOVED_BITS) this.removedBits |= 1 << index;
   }
 
   /** A field's id became known (or another) after it was added. */
   setId(index: number, id: number): void {
     this.table[index * FIELD_WORDS + 4] = id;
     this.markSeen(id);
+    this.known = null;
   }
 
   private markSeen(id: number): void {

@@ -57,7 +57,7 @@ export function takeFieldLine(fields: FieldSection, bytes: Uint8Array, at: numbe
  * First position at or after `at` that is no byte of a value, or `stop`. Four bytes at once, which halves the
  * cost of a value: the byte that ends it is found without a loop whose end no processor could foresee.
  */
-function endOfValue(bytes: Uint8Array, at: number, stop: number): number {
+export function endOfValue(bytes: Uint8Array, at: number, stop: number): number {
   const view = viewOf(bytes);
   const lastWord = stop - 4;
   let position = at;

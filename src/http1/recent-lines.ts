@@ -54,6 +54,8 @@ const REFUSED_PATIENCE = 255;
 
 /** What other fields are called whose value may open a door. */
 const SECRET_NAME = /auth|credential|csrf|jwt|key|pass|secret|session|sign|token|xsrf/i;
+/** And whose value names a single request. */
+const EVER_NEW_NAME = /trace|span|b3|correlation|request-?id|timestamp|nonce/i;
 
 /** By id: 1 where lines are remembered. */
 const REMEMBERED = rememberedIds();
@@ -173,6 +175,16 @@ export class RecentLines {
     words[slot + SECRET_START] = lineStart;
     return true;
   }
+}
+
+/** Whether a field may be kept in memory: it opens no door, and may well come again with the same value. Allocates. */
+export function isRemembered(fields: FieldSection, index: number): boolean {
+  const id = fields.id(index);
+  if (id === F_OTHER) {
+    const name = fields.nameText(index);
+    return !SECRET_NAME.test(name) && !EVER_NEW_NAME.test(name);
+  }
+  return id > 0 && REMEMBERED[id] === 1;
 }
 
 function slotOf(view: DataView, at: number): number {

@@ -49,6 +49,7 @@ import {
   F_UPGRADE,
   FIELDS_MAX,
 } from '../http/fields.ts';
+import type { SectionFraming } from '../http/known-section.ts';
 import {
   BODY_LENGTH,
   BODY_STREAM,
@@ -58,6 +59,7 @@ import {
   METHOD_BYTES_MAX,
   methodIdOf,
   RequestHead,
+  TARGET_ORIGIN,
 } from '../http/message.ts';
 import {
   connectionOptions,
@@ -69,7 +71,9 @@ import {
 } from './connection-options.ts';
 import { acceptUnderscored, F_UNDERSCORED, takeFieldLine } from './field-line.ts';
 import { isChunked } from './framing.ts';
+import type { RecentHeads } from './recent-heads.ts';
 import type { RecentLines } from './recent-lines.ts';
+import type { RecentSections } from './recent-sections.ts';
 import { scanTarget } from './target.ts';
 
 /** Bounds of a head, inclusive: a head of exactly this much passes. */
@@ -105,6 +109,7 @@ export class RequestParser {
   closeAfter: boolean;
   private readonly limits: HeadLimits;
   private readonly lines: RecentLines | null;
+  private readonly sections: RecentSections | null;
   private phase: number;
   /** Offset of the line that is not finished. */
   private lineAt: number;
@@ -118,12 +123,13 @@ export class RequestParser {
   private upgradeIndex: number;
   private upgradeRepeated: boolean;
 
-  /** `lines`: of lines that came lately, shared with other parsers; none: each is taken apart. */
-  constructor(limits: HeadLimits, lines: RecentLines | null = null) {
+  /** `recent`: of heads that came lately, shared with other parsers; none: each is taken apart. */
+  constructor(limits: HeadLimits, recent: RecentHeads | null = null) {
     assert(limits.fieldsMax <= FIELDS_MAX, 'more fields allowed than a section holds');
     this.closeAfter = false;
     this.limits = limits;
-    this.lines = lines;
+    this.lines = recent === null ? null : recent.lines;
+    this.sections = recent === null ? null : recent.requests;
     this.phase = IDLE;
     this.lineAt = 0;
     this.head = NO_HEAD;
@@ -151,7 +157,7 @@ export class RequestParser {
     const headLimit = start + this.limits.headBytesMax;
     const stop = Math.min(end, headLimit);
     let result = this.phase === FIELDS ? this.lineAt : this.parseFirstLine(head, bytes, stop);
-    if (result > 0) result = this.parseFields(head, bytes, start, result, stop);
+    if (result > 0) result = this.parseSection(head, bytes, start, result, stop);
     if (result === NEED_MORE && stop === headLimit) return E_HEAD_TOO_LARGE;
     return result;
   }
@@ -212,6 +218,73 @@ export class RequestParser {
     if (head.methodId === M_CONNECT || head.methodId === M_TRACE) return E_METHOD_REFUSED;
     const targetEnd = scanTarget(head, bytes, position + 1, stop);
     return targetEnd > 0 ? parseVersion(head, bytes, targetEnd + 1, stop) : targetEnd;
+  }
+
+  /** The field section, or what is left of it from a line at `at` on. The head's length, NEED_MORE, or a fault. */
+  private parseSection(
+    head: RequestHead,
+    bytes: Uint8Array,
+    start: number,
+    at: number,
+    stop: number,
+  ): number {
+    const { sections } = this;
+    const { fields } = head;
+    // What a section means depends on these two: an older client's, and one whose Host gives way to the target's, is for lines.
+    const isPlain = head.version === 11 && head.targetForm === TARGET_ORIGIN;
+    if (sections === null || fields.count > 0 || !isPlain)
+      return this.parseFields(head, bytes, start, at, stop);
+    const end = sections.find(fields, bytes, at, stop, this.limits.fieldsMax);
+    const { known } = fields;
+    if (end > 0 && known !== null) return this.takeKnown(head, bytes, known.framing, end - start);
+    const wanted = sections.wantedIn;
+    const result = this.parseFields(head, bytes, start, at, stop);
+    if (wanted >= 0 && result > 0) this.offer(sections, wanted, head, bytes, at, start + result);
+    return result;
+  }
+
+  private offer(
+    sections: RecentSections,
+    wanted: number,
+    head: RequestHead,
+    bytes: Uint8Array,
+    at: number,
+    end: number,
+  ): void {
+    // A client that waits, or asks for more than a response, is for lines too.
+    if (this.expects || this.upgradeIndex >= 0 || head.acceptsTrailers) return;
+    const { fields } = head;
+    const { options, chunked, hostIndex } = this;
+    const lengthIndex = fields.find(F_CONTENT_LENGTH, 0);
+    sections.offer(wanted, fields, bytes, at, end, { options, chunked, hostIndex, lengthIndex });
+  }
+
+  /** The fields are those of a known section. As `parseFields`. */
+  private takeKnown(
+    head: RequestHead,
+    bytes: Uint8Array,
+    framing: SectionFraming,
+    headBytes: number,
+  ): number {
+    const { fields } = head;
+    const { hostIndex, lengthIndex } = framing;
+    if (lengthIndex >= 0) {
+      const declared = contentLengthOf(
+        bytes,
+        fields.valueOffset(lengthIndex),
+        fields.valueLength(lengthIndex),
+      );
+      if (declared < 0) return E_LENGTH_INVALID;
+      head.contentLength = declared;
+    }
+    if (hostIndex >= 0) {
+      this.hostIndex = hostIndex;
+      head.authorityOffset = fields.valueOffset(hostIndex);
+      head.authorityLength = fields.valueLength(hostIndex);
+    }
+    this.options = framing.options;
+    this.chunked = framing.chunked;
+    return this.complete(head, headBytes);
   }
 
   /** From a field line at `at` to the end of the head. The head's length, NEED_MORE, or a fault. */

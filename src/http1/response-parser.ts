@@ -36,6 +36,7 @@ import {
   F_UPGRADE,
   FIELDS_MAX,
 } from '../http/fields.ts';
+import type { SectionFraming } from '../http/known-section.ts';
 import {
   BODY_LENGTH,
   BODY_NONE,
@@ -48,7 +49,9 @@ import {
 import { connectionOptions, OPTION_CLOSE, OPTION_KEEP_ALIVE, OPTION_UPGRADE } from './connection-options.ts';
 import { acceptUnderscored, F_UNDERSCORED, takeFieldLine } from './field-line.ts';
 import { isChunked } from './framing.ts';
+import type { RecentHeads } from './recent-heads.ts';
 import type { RecentLines } from './recent-lines.ts';
+import type { RecentSections } from './recent-sections.ts';
 import type { HeadLimits } from './request-parser.ts';
 
 /** No head begun. */
@@ -77,6 +80,7 @@ export class ResponseParser {
   detail: number;
   private readonly limits: HeadLimits;
   private readonly lines: RecentLines | null;
+  private readonly sections: RecentSections | null;
   private phase: number;
   /** Offset of the line that is not finished. */
   private lineAt: number;
@@ -86,13 +90,14 @@ export class ResponseParser {
   private chunked: boolean;
   private upgradeIndex: number;
 
-  /** `lines`: of lines that came lately, shared with other parsers; none: each is taken apart. */
-  constructor(limits: HeadLimits, lines: RecentLines | null = null) {
+  /** `recent`: of heads that came lately, shared with other parsers; none: each is taken apart. */
+  constructor(limits: HeadLimits, recent: RecentHeads | null = null) {
     assert(limits.fieldsMax <= FIELDS_MAX, 'more fields allowed than a section holds');
     this.closeAfter = false;
     this.detail = 0;
     this.limits = limits;
-    this.lines = lines;
+    this.lines = recent === null ? null : recent.lines;
+    this.sections = recent === null ? null : recent.responses;
     this.phase = IDLE;
     this.lineAt = 0;
     this.head = NO_HEAD;
@@ -122,7 +127,7 @@ export class ResponseParser {
     const headLimit = start + this.limits.headBytesMax;
     const stop = Math.min(end, headLimit);
     let result = this.phase === FIELDS ? this.lineAt : this.parseFirstLine(head, bytes, stop);
-    if (result > 0) result = this.parseFields(head, requestMethodId, bytes, start, result, stop);
+    if (result > 0) result = this.parseSection(head, requestMethodId, bytes, start, result, stop);
     if (result === NEED_MORE && stop === headLimit) result = E_HEAD_TOO_LARGE;
     if (result >= 0) return result;
     this.detail = result;
@@ -159,6 +164,68 @@ export class ResponseParser {
       return next;
     }
     return next === NEED_MORE && lineStop === lineLimit ? E_HEAD_TOO_LARGE : next;
+  }
+
+  /** The field section, or what is left of it from a line at `at` on. The head's length, NEED_MORE, or a fault. */
+  private parseSection(
+    head: ResponseHead,
+    requestMethodId: number,
+    bytes: Uint8Array,
+    start: number,
+    at: number,
+    stop: number,
+  ): number {
+    const { sections } = this;
+    const { fields } = head;
+    if (sections === null || fields.count > 0 || head.version !== 11)
+      return this.parseFields(head, requestMethodId, bytes, start, at, stop);
+    const end = sections.find(fields, bytes, at, stop, this.limits.fieldsMax);
+    const { known } = fields;
+    if (end > 0 && known !== null)
+      return this.takeKnown(head, requestMethodId, bytes, known.framing, end - start);
+    const wanted = sections.wantedIn;
+    const result = this.parseFields(head, requestMethodId, bytes, start, at, stop);
+    if (wanted >= 0 && result > 0) this.offer(sections, wanted, head, bytes, at, start + result);
+    return result;
+  }
+
+  private offer(
+    sections: RecentSections,
+    wanted: number,
+    head: ResponseHead,
+    bytes: Uint8Array,
+    at: number,
+    end: number,
+  ): void {
+    if (this.upgradeIndex >= 0) return;
+    const { fields } = head;
+    const { options, chunked } = this;
+    const lengthIndex = fields.find(F_CONTENT_LENGTH, 0);
+    sections.offer(wanted, fields, bytes, at, end, { options, chunked, hostIndex: -1, lengthIndex });
+  }
+
+  /** The fields are those of a known section. As `parseFields`. */
+  private takeKnown(
+    head: ResponseHead,
+    requestMethodId: number,
+    bytes: Uint8Array,
+    framing: SectionFraming,
+    headBytes: number,
+  ): number {
+    const { fields } = head;
+    const { lengthIndex } = framing;
+    if (lengthIndex >= 0) {
+      const declared = contentLengthOf(
+        bytes,
+        fields.valueOffset(lengthIndex),
+        fields.valueLength(lengthIndex),
+      );
+      if (declared < 0) return E_LENGTH_INVALID;
+      head.contentLength = declared;
+    }
+    this.options = framing.options;
+    this.chunked = framing.chunked;
+    return this.complete(head, requestMethodId, headBytes);
   }
 
   private parseFields(

@@ -21,6 +21,7 @@ import {
 } from '../base/bytes.ts';
 import { COLON, SP } from '../http/char-class.ts';
 import { F_REMOVED, FIELD_NAMES, FIELD_WORDS, type FieldSection } from '../http/fields.ts';
+import { type KnownSection, RUN_WORDS_MAX } from '../http/known-section.ts';
 import { M_OTHER, METHOD_NAMES, type RequestHead } from '../http/message.ts';
 import { KNOWN_STATUSES, reasonPhrase } from '../http/status.ts';
 
@@ -195,10 +196,20 @@ export function writeNamedField(
 export function writeFields(memory: Memory, at: number, limit: number, fields: FieldSection): number {
   const { bytes, view } = memory;
   if (fields.bytes !== bytes) return writeForeignFields(memory, at, limit, fields);
-  const table = fields.table;
+  const { known, table } = fields;
   const words = fields.count * FIELD_WORDS;
   let next = at;
   let word = 0;
+  if (known !== null) {
+    if (known.runsWithout !== (fields.removedBits & known.mask)) findRuns(known, view, fields);
+    const { runs, runWords } = known;
+    for (let run = 0; run < runWords; run += 2) {
+      const runOffset = table[runs[run]];
+      const last = runs[run + 1];
+      next = writeRange(memory, next, limit, runOffset, table[last + 2] + table[last + 3] + 2 - runOffset);
+    }
+    if (runWords >= 0) word = known.count * FIELD_WORDS;
+  }
   while (word < words && next >= 0) {
     if (table[word + 4] === F_REMOVED) {
       word += FIELD_WORDS;
@@ -226,6 +237,33 @@ export function writeFields(memory: Memory, at: number, limit: number, fields: F
     next = writeLineEnd(memory, next, limit);
   }
   return next;
+}
+
+/**
+ * Finds the runs of lines of a known section that are written as they stand, without those that are removed. The same for
+ * all that begin with this section: a value that was left out of it has no white space around it.
+ */
+function findRuns(known: KnownSection, view: DataView, fields: FieldSection): void {
+  const { table } = fields;
+  const { runs } = known;
+  const words = known.count * FIELD_WORDS;
+  known.runsWithout = fields.removedBits & known.mask;
+  known.runWords = -1;
+  let found = 0;
+  let runEnd = -1;
+  for (let word = 0; word < words; word += FIELD_WORDS) {
+    if (table[word + 4] === F_REMOVED) continue;
+    const lineEnd = table[word + 2] + table[word + 3];
+    if (!isCanonical(view, table, word) || view.getInt16(lineEnd, true) !== LINE_END) return;
+    if (table[word] !== runEnd) {
+      if (found === RUN_WORDS_MAX) return;
+      runs[found] = word;
+      found += 2;
+    }
+    runs[found - 1] = word;
+    runEnd = lineEnd + 2;
+  }
+  known.runWords = found;
 }
 
 /** Whether a field's bytes are `name: value` as it would be written. */

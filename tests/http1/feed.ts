@@ -10,7 +10,7 @@ import type { FieldSection } from '../../src/http/fields.ts';
 import { F_REMOVED, latin1 } from '../../src/http/fields.ts';
 import { RequestHead, ResponseHead } from '../../src/http/message.ts';
 import { B_DATA, B_END, B_NEED_MORE, BodyDecoder } from '../../src/http1/body-decoder.ts';
-import { RecentLines } from '../../src/http1/recent-lines.ts';
+import { RecentHeads } from '../../src/http1/recent-heads.ts';
 import { type HeadLimits, RequestParser } from '../../src/http1/request-parser.ts';
 import { ResponseParser } from '../../src/http1/response-parser.ts';
 
@@ -113,9 +113,12 @@ function feed(
 
 const arena = Buffer.alloc(65536);
 /** Of all heads of a process. */
-const recent = new RecentLines();
+const recentHeads = new RecentHeads();
 
-/** Parses with and without the memory of lines that came lately, which must make no difference: neither new lines nor known ones. */
+/**
+ * Parses with and without the memory of heads that came lately, which must make no difference: neither where it is full of
+ * others, nor where it is empty, nor when it knows this one.
+ */
 export function parseRequest(
   input: Buffer,
   cuts: number[] = [],
@@ -123,12 +126,9 @@ export function parseRequest(
   limits: HeadLimits = LIMITS,
 ): RequestSummary {
   const summary = requestOf(input, cuts, move, limits, null);
-  for (const lines of ['new', 'known'])
-    assert.deepEqual(
-      requestOf(input, cuts, move, limits, recent),
-      summary,
-      `${lines} lines make a difference`,
-    );
+  const own = new RecentHeads();
+  for (const recent of [recentHeads, own, own])
+    assert.deepEqual(requestOf(input, cuts, move, limits, recent), summary, 'what is remembered matters');
   return summary;
 }
 
@@ -137,9 +137,9 @@ function requestOf(
   cuts: number[],
   move: boolean,
   limits: HeadLimits,
-  lines: RecentLines | null,
+  recent: RecentHeads | null,
 ): RequestSummary {
-  const parser = new RequestParser(limits, lines);
+  const parser = new RequestParser(limits, recent);
   const head = new RequestHead(arena);
   const result = feed(
     {
@@ -198,11 +198,12 @@ export function parseResponse(
   limits: HeadLimits = LIMITS,
 ): ResponseSummary {
   const summary = responseOf(input, methodId, cuts, move, limits, null);
-  for (const lines of ['new', 'known'])
+  const own = new RecentHeads();
+  for (const recent of [recentHeads, own, own])
     assert.deepEqual(
       responseOf(input, methodId, cuts, move, limits, recent),
       summary,
-      `${lines} lines make a difference`,
+      'what is remembered matters',
     );
   return summary;
 }
@@ -213,9 +214,9 @@ function responseOf(
   cuts: number[],
   move: boolean,
   limits: HeadLimits,
-  lines: RecentLines | null,
+  recent: RecentHeads | null,
 ): ResponseSummary {
-  const parser = new ResponseParser(limits, lines);
+  const parser = new ResponseParser(limits, recent);
   const head = new ResponseHead(arena);
   const result = feed(
     {
